@@ -1,0 +1,1 @@
+//! A content-addressed blob store in a directory, with resumable and verified ingest.

@@ -1,0 +1,1 @@
+//! A client of OCI and Docker registries: resolve, fetch, push.

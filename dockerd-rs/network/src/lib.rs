@@ -1,0 +1,1 @@
+//! Container networking: drivers, address management, firewall, all by netlink.

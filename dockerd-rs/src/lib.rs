@@ -1,0 +1,1 @@
+//! Docker's REST API over containerd's gRPC services.

@@ -1,0 +1,1 @@
+//! Runnable programs: one for each way of using a layer on its own.

@@ -1,0 +1,2 @@
+//! Generates the Rust code of the protocol packages.
+fn main() {}

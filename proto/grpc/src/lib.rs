@@ -1,0 +1,1 @@
+//! gRPC clients and servers of containerd's services, on tonic.

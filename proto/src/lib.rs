@@ -1,0 +1,1 @@
+//! Protobuf messages of containerd's API, the shim's task API and the cgroup metrics.

@@ -1,0 +1,1 @@
+//! Compiles the OCI seccomp object to a BPF filter, and loads it.

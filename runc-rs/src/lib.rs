@@ -1,0 +1,1 @@
+//! An OCI runtime: a library to embed, and a drop-in for runc.

@@ -1,0 +1,1 @@
+//! OCI runtime types: validation, defaults, seccomp profile, features, digests, image references.

@@ -1,0 +1,1 @@
+//! containerd's shim v2 for OCI runtimes, with runc-rs linked in.

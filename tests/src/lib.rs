@@ -1,0 +1,1 @@
+//! The harness of the cross-layer tests, and the tests.
