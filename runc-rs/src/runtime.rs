@@ -1,0 +1,118 @@
+//! The runtime's operations.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::LinuxResources;
+
+use crate::{CreateOptions, Created, Error, ExecOptions, State};
+
+/// An OCI runtime over one state directory. Holds no other state: any number of them, in any process, may use the same directory.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    root: PathBuf,
+}
+
+impl Runtime {
+    /// A runtime that keeps its containers' records in `root` (a tmpfs; made when missing).
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The state directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Creates a container up to the point where its program would be executed. The first process is a child of the caller.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] for a taken id, [`Error::Process`] for what failed inside; nothing is left behind.
+    pub fn create(&self, id: &str, options: CreateOptions) -> Result<Created, Error> {
+        let _ = options;
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// Lets the program of a created container run.
+    ///
+    /// # Errors
+    /// [`Error::WrongStatus`] when it runs already or has stopped.
+    pub fn start(&self, id: &str) -> Result<(), Error> {
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// Starts a further process in the container, as a child of the caller. Returns when its program has been executed.
+    ///
+    /// # Errors
+    /// [`Error::Process`] with runc's words when the program cannot be executed.
+    pub fn exec(&self, id: &str, options: ExecOptions) -> Result<Created, Error> {
+        let _ = options;
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// The container's state.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn state(&self, id: &str) -> Result<State, Error> {
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// Sends `signal` to the first process, or with `all` to every process of the container.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] when the first process has ended and `all` is not set.
+    pub fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
+        let _ = (signal, all);
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// Removes a stopped (or created) container; with `force` a running one too, and an unknown one is no error.
+    ///
+    /// # Errors
+    /// [`Error::NotStopped`] for a running container without `force`.
+    pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
+        let _ = force;
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// The states of all containers, by id.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn list(&self) -> Result<Vec<State>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Process ids of everything that runs in the container.
+    ///
+    /// # Errors
+    /// When the control group cannot be read.
+    pub fn processes(&self, id: &str) -> Result<Vec<i32>, Error> {
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// Freezes the container's processes.
+    ///
+    /// # Errors
+    /// [`Error::WrongStatus`] when it neither runs nor waits to.
+    pub fn pause(&self, id: &str) -> Result<(), Error> {
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// Thaws the container's processes.
+    ///
+    /// # Errors
+    /// [`Error::WrongStatus`] when it is not paused.
+    pub fn resume(&self, id: &str) -> Result<(), Error> {
+        Err(Error::NotFound(id.into()))
+    }
+
+    /// Sets the given limits; absent ones stay as they are.
+    ///
+    /// # Errors
+    /// When the kernel refuses a value.
+    pub fn update(&self, id: &str, resources: &LinuxResources) -> Result<(), Error> {
+        let _ = resources;
+        Err(Error::NotFound(id.into()))
+    }
+}
