@@ -54,7 +54,10 @@ impl Controller {
 
     /// Takes a container's endpoint on one network away.
     pub fn disconnect(&self, container_id: &str, network: &str) -> Result<Vec<Failure>> {
-        Err(Error::NotConnected { container: container_id.to_owned(), network: network.to_owned() })
+        Err(Error::NotConnected {
+            container: container_id.to_owned(),
+            network: network.to_owned(),
+        })
     }
 
     /// A container's endpoints.

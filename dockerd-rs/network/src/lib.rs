@@ -13,5 +13,6 @@ pub use config::{Config, PoolConfig, default_pools};
 pub use controller::Controller;
 pub use error::{Error, ErrorKind, Failure, Result};
 pub use types::{
-    Alive, BoundPort, Endpoint, EndpointRequest, IpamPool, NetnsRef, Network, NetworkSpec, PortBinding, Protocol, Restored,
+    Alive, BoundPort, Endpoint, EndpointRequest, IpamPool, NetnsRef, Network, NetworkSpec, PortBinding, Protocol,
+    Restored,
 };

@@ -75,7 +75,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let attrs = Attrs::new().text(1, "abc").nest(2, Attrs::new().be32(7, 0x0102_0304)).bytes(3, &[9]);
+        let attrs = Attrs::new()
+            .text(1, "abc")
+            .nest(2, Attrs::new().be32(7, 0x0102_0304))
+            .bytes(3, &[9]);
         let read: Vec<_> = read(attrs.as_bytes()).collect();
         assert_eq!(read[0], (1, &b"abc\0"[..]));
         assert_eq!(find(read[1].1, 7), Some(&[1, 2, 3, 4][..]));
