@@ -42,18 +42,31 @@ pub fn run(script: &str, memory: u32, limit: Duration) -> Outcome {
     let linux = programs::peer("linux.uml");
     let modules = modules();
     // Not below /tmp: the guest has a /tmp of its own in its overlay, and must find these files where they are here.
-    let directory = tempfile::Builder::new().prefix("guest-").tempdir_in("/var/tmp").expect("a directory in /var/tmp");
+    let directory = tempfile::Builder::new()
+        .prefix("guest-")
+        .tempdir_in("/var/tmp")
+        .expect("a directory in /var/tmp");
     let init = directory.path().join("init");
     fs::write(directory.path().join("script"), script).expect("write the script");
     fs::write(&init, include_str!("guest-init.sh")).expect("write the guest's init");
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).expect("chmod the guest's init");
 
     let mut guest = Command::new(linux);
-    guest.arg(format!("mem={memory}M")).args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null"]);
-    guest.args(["con0=null,fd:2", "con1=null,fd:1"]).arg(format!("init={}", init.display()));
-    guest.arg(format!("GUEST_DIR={}", directory.path().display())).arg(format!("GUEST_MODULES={modules}"));
+    guest
+        .arg(format!("mem={memory}M"))
+        .args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null"]);
+    guest
+        .args(["con0=null,fd:2", "con1=null,fd:1"])
+        .arg(format!("init={}", init.display()));
+    guest
+        .arg(format!("GUEST_DIR={}", directory.path().display()))
+        .arg(format!("GUEST_MODULES={modules}"));
     // The guest's memory is a file in TMPDIR: on tmpfs, or it is written to disk.
-    guest.env("TMPDIR", "/dev/shm").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    guest
+        .env("TMPDIR", "/dev/shm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // A process group of its own, so that all of the guest's host processes can be ended at once.
     std::os::unix::process::CommandExt::process_group(&mut guest, 0);
     let mut child = guest.spawn().expect("start linux.uml");
@@ -92,15 +105,26 @@ fn split_code(output: &str) -> (String, Option<i32>) {
 /// The directory of the guest kernel's modules, indexed: Debian's package leaves that to its user.
 fn modules() -> String {
     let base = Path::new("/usr/lib/uml/modules");
-    let entry = fs::read_dir(base).ok().and_then(|mut entries| entries.next()?.ok()).expect("/usr/lib/uml/modules");
+    let entry = fs::read_dir(base)
+        .ok()
+        .and_then(|mut entries| entries.next()?.ok())
+        .expect("/usr/lib/uml/modules");
     let version = entry.file_name().to_string_lossy().into_owned();
     if !entry.path().join("modules.dep").exists() {
         // depmod wants BASE/lib/modules/VERSION.
         let root = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(root.path().join("lib")).expect("mkdir");
         std::os::unix::fs::symlink(base, root.path().join("lib/modules")).expect("symlink");
-        let status = Command::new(programs::peer("depmod")).arg("-b").arg(root.path()).arg(&version).status();
-        assert!(status.is_ok_and(|status| status.success()), "depmod of {}", entry.path().display());
+        let status = Command::new(programs::peer("depmod"))
+            .arg("-b")
+            .arg(root.path())
+            .arg(&version)
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "depmod of {}",
+            entry.path().display()
+        );
     }
     version
 }
