@@ -1,5 +1,7 @@
 //! Containers of the default bridge on the real kernel: each other, the way out, published ports from everywhere.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::net::{IpAddr, Ipv4Addr};

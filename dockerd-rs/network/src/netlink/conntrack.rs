@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The kernel's table of connections, as far as published UDP ports need it.
 //!
 //! A UDP "connection" is only a memory of the kernel that addresses talk to each other, kept alive by each packet. A client
@@ -151,3 +152,6 @@ mod tests {
         assert!(!forget.wants(&[8, 0, 1, 0]));
     }
 }
+=======
+
+>>>>>>> main

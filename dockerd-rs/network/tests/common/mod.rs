@@ -1,7 +1,7 @@
 //! A private host for each test: a network namespace of its own on a thread of its own, with a link to another namespace that
 //! plays the outside world. Nothing of the machine is touched, so tests run beside each other.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
