@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The kernel's table of connections, as far as published UDP ports need it.
 //!
 //! A UDP "connection" is only a memory of the kernel that addresses talk to each other, kept alive by each packet. A client
@@ -152,6 +151,3 @@ mod tests {
         assert!(!forget.wants(&[8, 0, 1, 0]));
     }
 }
-=======
-
->>>>>>> main

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Batches of nftables messages: all of a batch takes effect at once, or nothing of it.
 
 use std::io;
@@ -75,6 +74,3 @@ pub(super) fn put(out: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, famil
     out.extend(resource.to_be_bytes());
     out.extend(attrs.as_bytes());
 }
-=======
-
->>>>>>> main

@@ -121,7 +121,6 @@ impl Route {
     /// reaches itself by a published port. `isolated`: no frame goes to another isolated port.
     pub(crate) fn set_bridge_port(&mut self, name: &str, hairpin: bool, isolated: bool) -> Result<()> {
         let mut link = LinkMessage::default();
-<<<<<<< HEAD
         link.attributes.push(LinkAttribute::IfName(name.to_owned()));
         let port = vec![InfoBridgePort::HairpinMode(hairpin), InfoBridgePort::Isolated(isolated)];
         link.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -129,19 +128,6 @@ impl Route {
             LinkInfo::PortData(InfoPortData::BridgePort(port)),
         ]));
         self.change(format!("set bridge port {name}"), 0, RouteNetlinkMessage::NewLink(link))
-=======
-        link.header.index = index;
-        let port = InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]);
-        link.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(port),
-        ]));
-        self.change(
-            format!("set hairpin mode of {name}"),
-            0,
-            RouteNetlinkMessage::NewLink(link),
-        )
->>>>>>> main
     }
 
     /// Takes a link away, and its peer with it. False when there was none.
