@@ -119,7 +119,12 @@ impl ImageDocument {
         let mut value: Value = serde_json::from_slice(bytes).map_err(|e| failed(e.to_string()))?;
         strip_nulls(&mut value);
         let document: Self = serde_json::from_value(value).map_err(|e| failed(e.to_string()))?;
-        match document.rootfs.diff_ids.iter().find(|id| !super::reference::is_digest(id)) {
+        match document
+            .rootfs
+            .diff_ids
+            .iter()
+            .find(|id| !super::reference::is_digest(id))
+        {
             Some(bad) => Err(failed(format!("invalid diff id {bad:?}"))),
             None => Ok(document),
         }

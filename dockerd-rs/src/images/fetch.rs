@@ -31,7 +31,9 @@ pub(crate) struct Fetching<'a> {
 /// The labels that keep the children of a document as long as the document itself.
 pub(crate) fn child_labels(document: &Document) -> HashMap<String, String> {
     let mut labels = HashMap::new();
-    let mut add = |key: String, d: &Descriptor| labels.insert(format!("containerd.io/gc.ref.content.{key}"), d.digest().to_string());
+    let mut add = |key: String, d: &Descriptor| {
+        labels.insert(format!("containerd.io/gc.ref.content.{key}"), d.digest().to_string())
+    };
     match document {
         Document::Index(index) => {
             for (at, child) in index.manifests().iter().enumerate() {
@@ -67,7 +69,11 @@ impl Fetching<'_> {
         for child in children(&parsed) {
             containerd_rs_registry::digest::parse(child.digest().as_ref()).map_err(bad_document)?;
         }
-        let kind = if document::is_index(media_type) { "index" } else { "manifest" };
+        let kind = if document::is_index(media_type) {
+            "index"
+        } else {
+            "manifest"
+        };
         self.put(kind, descriptor, &bytes, child_labels(&parsed)).await?;
         Ok(parsed)
     }
@@ -125,8 +131,12 @@ impl Fetching<'_> {
     async fn copy(&self, descriptor: &Descriptor, reference: &str) -> Result<(), Copy> {
         let digest = descriptor.digest().as_ref();
         let fresh = |error| Copy { error, resumed: false };
-        let opened = Writer::open(&self.scope.store, reference, descriptor.size(), digest).await.map_err(fresh)?;
-        let Opened::Writer(mut writer) = opened else { return Ok(()) };
+        let opened = Writer::open(&self.scope.store, reference, descriptor.size(), digest)
+            .await
+            .map_err(fresh)?;
+        let Opened::Writer(mut writer) = opened else {
+            return Ok(());
+        };
         let resumed = writer.offset() > 0;
         let failed = |error| Copy { error, resumed };
         if writer.offset() > descriptor.size() {
@@ -135,13 +145,21 @@ impl Fetching<'_> {
         self.pour(descriptor, &mut writer).await.map_err(failed)?;
         self.progress.state(short_id(digest), "Verifying Checksum").await;
         let labels = HashMap::from([self.source.clone()]);
-        writer.commit(digest, labels).await.map(|_| ()).map_err(|error| failed(commit_error(digest, error)))
+        writer
+            .commit(digest, labels)
+            .await
+            .map(|_| ())
+            .map_err(|error| failed(commit_error(digest, error)))
     }
 
     async fn pour(&self, descriptor: &Descriptor, writer: &mut Writer) -> Result<()> {
         let id = short_id(descriptor.digest().as_ref());
         let size = descriptor.size();
-        let mut stream = self.fetcher.fetch(descriptor, writer.offset()).await.map_err(fetch_error)?;
+        let mut stream = self
+            .fetcher
+            .fetch(descriptor, writer.offset())
+            .await
+            .map_err(fetch_error)?;
         let mut told: Option<Instant> = None;
         while let Some(chunk) = stream.next().await {
             writer.write(&chunk.map_err(fetch_error)?).await?;
@@ -169,7 +187,8 @@ fn children(document: &Document) -> Vec<&Descriptor> {
 
 /// The store's refusal of bytes that are not what their digest says, in Docker's words.
 pub(crate) fn commit_error(digest: &str, error: Error) -> Error {
-    let unexpected = error.message.contains("unexpected commit digest") || error.message.contains("failed size validation");
+    let unexpected =
+        error.message.contains("unexpected commit digest") || error.message.contains("failed size validation");
     if unexpected {
         return Error::internal(format!("filesystem layer verification failed for digest {digest}"));
     }

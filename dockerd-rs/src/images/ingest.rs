@@ -66,11 +66,26 @@ impl Writer {
         };
         // The server's first words come after the first request: it has to be there before the call.
         requests.try_send(first).map_err(|e| Status::internal(e.to_string()))?;
-        let mut replies = store.l3.content().write(ReceiverStream::new(receiver)).await?.into_inner();
-        let reply = replies.message().await?.ok_or_else(|| Status::internal("no answer to a content write"))?;
+        let mut replies = store
+            .l3
+            .content()
+            .write(ReceiverStream::new(receiver))
+            .await?
+            .into_inner();
+        let reply = replies
+            .message()
+            .await?
+            .ok_or_else(|| Status::internal("no answer to a content write"))?;
         let offset = u64::try_from(reply.offset).unwrap_or(0);
         let (pending, buffer) = (0, Vec::new());
-        Ok(Self { requests, replies, reference: reference.to_owned(), offset, pending, buffer })
+        Ok(Self {
+            requests,
+            replies,
+            reference: reference.to_owned(),
+            offset,
+            pending,
+            buffer,
+        })
     }
 
     /// Where the next byte goes: not zero for an ingest that was left behind by a daemon that died.
@@ -81,7 +96,11 @@ impl Writer {
     /// Appends bytes.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK { self.flush().await } else { Ok(()) }
+        if self.buffer.len() >= CHUNK {
+            self.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn flush(&mut self) -> Result<()> {
@@ -159,7 +178,9 @@ impl Writer {
 
 /// Drops a partial ingest, if there is one.
 pub(crate) async fn abort(store: &Store, reference: &str) {
-    let request = AbortRequest { r#ref: reference.to_owned() };
+    let request = AbortRequest {
+        r#ref: reference.to_owned(),
+    };
     match store.l3.content().abort(request).await {
         Err(status) if status.code() != Code::NotFound => {
             tracing::warn!(reference, error = status.message(), "partial ingest stays behind");

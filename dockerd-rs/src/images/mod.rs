@@ -9,8 +9,7 @@
 //! - [`reference`], [`config`], [`platform`]: pure: names, config documents, platforms
 //! - `store`, `ingest`, `scope`, `locks`: the layer below, and how to leave nothing behind there
 //! - `resolve`: a name or an id to an image, and an image to what containers need of it
-//! - `fetch`, `unpack`, [`pull`]: from a registry; `archive`, [`load`], [`import`], [`save`]: from and to tars
-//! - [`list`], [`inspect`], [`tag`], [`remove`]: the rest of the REST API
+//! - `fetch`, `unpack`, [`pull`]: from a registry
 //! - [`progress`]: the lines that clients draw
 
 pub mod config;
@@ -36,7 +35,7 @@ pub use platform::Platform;
 pub use reference::Reference;
 pub use resolve::ResolvedImage;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::l3::L3;
 
 /// Hears of what happens to images: the event stream of the daemon.
@@ -74,7 +73,9 @@ struct Inner {
 
 impl std::fmt::Debug for ImageService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ImageService").field("registry", &self.inner.registry).finish_non_exhaustive()
+        f.debug_struct("ImageService")
+            .field("registry", &self.inner.registry)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +83,13 @@ impl ImageService {
     /// A service over the layer below, that pulls by `registry` and tells `events` what happens.
     pub fn new(l3: L3, registry: Registry, events: Arc<dyn ImageEvents>) -> Self {
         let store = store::Store { l3 };
-        let inner = Inner { store, registry, events, locks: locks::Locks::default(), known: Mutex::default() };
+        let inner = Inner {
+            store,
+            registry,
+            events,
+            locks: locks::Locks::default(),
+            known: Mutex::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -99,4 +106,3 @@ impl ImageService {
 pub(crate) fn no_such_image(name: &str) -> Error {
     Error::not_found(format!("No such image: {name}"))
 }
-

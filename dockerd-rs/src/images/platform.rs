@@ -18,7 +18,11 @@ pub struct Platform {
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
+        if self.variant.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.variant)
+        }
     }
 }
 
@@ -26,7 +30,11 @@ impl Platform {
     /// A platform of parts, with aliases (`x86_64`, `aarch64`) and default variants brought to one form.
     pub fn new(os: &str, architecture: &str, variant: &str) -> Self {
         let (architecture, variant) = normalize(&architecture.to_lowercase(), &variant.to_lowercase());
-        Self { os: os.to_lowercase(), architecture, variant }
+        Self {
+            os: os.to_lowercase(),
+            architecture,
+            variant,
+        }
     }
 
     /// The platform of this machine.
@@ -41,8 +49,10 @@ impl Platform {
     pub fn parse(text: &str) -> Result<Self> {
         let sound = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|p| sound(&p)) {
-            return Err(Error::invalid(format!("{text:?}: invalid platform specifier: invalid argument")));
+        if !parts.iter().all(|p| sound(p)) {
+            return Err(Error::invalid(format!(
+                "{text:?}: invalid platform specifier: invalid argument"
+            )));
         }
         let host = Self::host();
         match parts.as_slice() {
@@ -52,7 +62,9 @@ impl Platform {
             [one] => Ok(Self::new(&host.os, one, "")),
             [os, architecture] => Ok(Self::new(os, architecture, "")),
             [os, architecture, variant] => Ok(Self::new(os, architecture, variant)),
-            _ => Err(Error::invalid(format!("{text:?}: cannot parse platform specifier: invalid argument"))),
+            _ => Err(Error::invalid(format!(
+                "{text:?}: cannot parse platform specifier: invalid argument"
+            ))),
         }
     }
 
@@ -90,7 +102,11 @@ impl Platform {
 impl From<&OciPlatform> for Platform {
     fn from(platform: &OciPlatform) -> Self {
         let variant = platform.variant().clone().unwrap_or_default();
-        Self::new(&platform.os().to_string(), &platform.architecture().to_string(), &variant)
+        Self::new(
+            &platform.os().to_string(),
+            &platform.architecture().to_string(),
+            &variant,
+        )
     }
 }
 

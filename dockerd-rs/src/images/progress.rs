@@ -37,7 +37,15 @@ impl Lines {
 pub fn channel() -> (Progress, Lines, CancellationToken) {
     let (lines, receiver) = mpsc::channel(64);
     let token = CancellationToken::new();
-    (Progress { lines }, Lines { receiver, failure: None, _guard: token.clone().drop_guard() }, token)
+    (
+        Progress { lines },
+        Lines {
+            receiver,
+            failure: None,
+            _guard: token.clone().drop_guard(),
+        },
+        token,
+    )
 }
 
 /// A layer's or manifest's short name: the first twelve digits of its digest.
@@ -69,19 +77,24 @@ impl Progress {
 
     /// A new state of a layer.
     pub async fn state(&self, id: &str, action: &str) {
-        self.line(&json!({ "status": action, "progressDetail": {}, "id": id })).await;
+        self.line(&json!({ "status": action, "progressDetail": {}, "id": id }))
+            .await;
     }
 
     /// How far a layer is, in bytes. May be left out.
     pub fn bytes(&self, id: &str, action: &str, current: u64, total: u64) {
         let detail = json!({ "current": current, "total": total });
-        let _ = self.lines.try_send(render(&json!({ "status": action, "progressDetail": detail, "id": id })));
+        let _ = self
+            .lines
+            .try_send(render(&json!({ "status": action, "progressDetail": detail, "id": id })));
     }
 
     /// How long a layer has taken, in seconds. May be left out.
     pub fn seconds(&self, id: &str, action: &str, seconds: u64) {
         let detail = json!({ "current": seconds, "units": "s" });
-        let _ = self.lines.try_send(render(&json!({ "status": action, "progressDetail": detail, "id": id })));
+        let _ = self
+            .lines
+            .try_send(render(&json!({ "status": action, "progressDetail": detail, "id": id })));
     }
 }
 
@@ -138,7 +151,9 @@ mod tests {
         .await
         .unwrap();
         assert_eq!(first.as_deref(), Some(&b"{\"status\":\"x\"}\r\n"[..]));
-        assert!(String::from_utf8_lossy(&lines.next().await.unwrap()).contains("\"errorDetail\":{\"message\":\"gone\"}"));
+        assert!(
+            String::from_utf8_lossy(&lines.next().await.unwrap()).contains("\"errorDetail\":{\"message\":\"gone\"}")
+        );
         assert_eq!(lines.next().await, None);
     }
 

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use containerd_rs_registry::document::{Document, is_layer};
-use containerd_rs_registry::{
-    ApiError, Credentials, Descriptor, RegistryError, Repository, Resolver, Session,
-};
+use containerd_rs_registry::{ApiError, Credentials, Descriptor, RegistryError, Repository, Resolver, Session};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +46,11 @@ impl PullRequest {
         } else if !tag.is_empty() {
             reference = Reference::parse(&format!("{}:{tag}", reference.repository()))?;
         }
-        Ok(Self { reference, platform: None, credentials: None })
+        Ok(Self {
+            reference,
+            platform: None,
+            credentials: None,
+        })
     }
 }
 
@@ -72,7 +74,9 @@ impl ImageService {
         };
         if tags.is_empty() {
             let reference = request.reference.or_latest();
-            return self.pull_one(reference, &request, session, repository, progress, cancel).await;
+            return self
+                .pull_one(reference, &request, session, repository, progress, cancel)
+                .await;
         }
         for tag in tags {
             let Ok(reference) = Reference::parse(&format!("{}:{tag}", request.reference.repository())) else {
@@ -81,9 +85,16 @@ impl ImageService {
             };
             let (session, repository) = (session.clone(), repository.clone());
             let what = reference.familiar();
-            self.pull_one(reference, &request, session, repository, progress.clone(), cancel.clone())
-                .await
-                .map_err(|e| e.context(format!("error pulling {what}")))?;
+            self.pull_one(
+                reference,
+                &request,
+                session,
+                repository,
+                progress.clone(),
+                cancel.clone(),
+            )
+            .await
+            .map_err(|e| e.context(format!("error pulling {what}")))?;
         }
         Ok(())
     }
@@ -98,7 +109,14 @@ impl ImageService {
         cancel: CancellationToken,
     ) -> Result<()> {
         let platform = request.platform.clone();
-        let one = One { service: self.clone(), reference, platform, session, repository, progress };
+        let one = One {
+            service: self.clone(),
+            reference,
+            platform,
+            session,
+            repository,
+            progress,
+        };
         scope::within(self.store(), cancel, move |scope| async move { one.run(&scope).await }).await
     }
 }
@@ -134,11 +152,16 @@ impl One {
             source: source_label(&self.reference),
         };
         let plan = self.documents(&fetching, &target).await?;
-        self.progress.message_of(which, format!("Pulling from {}", self.reference.path())).await;
+        self.progress
+            .message_of(which, format!("Pulling from {}", self.reference.path()))
+            .await;
         self.layers(&fetching, &plan).await?;
         if !plan.chain_id.is_empty() {
             let key = format!("containerd.io/gc.ref.snapshot.{}", scope.store.l3.snapshotter());
-            scope.store.set_labels(plan.config.digest().as_ref(), [(key, plan.chain_id.clone())].into()).await?;
+            scope
+                .store
+                .set_labels(plan.config.digest().as_ref(), [(key, plan.chain_id.clone())].into())
+                .await?;
         }
         self.name(scope, &target).await
     }
@@ -153,12 +176,18 @@ impl One {
                 let chosen = chosen.ok_or_else(|| no_platform(target, &platform))?;
                 match fetching.document(&chosen).await? {
                     Document::Manifest(manifest) => manifest,
-                    Document::Index(_) => return Err(Error::internal(format!("index {} in an index", chosen.digest()))),
+                    Document::Index(_) => {
+                        return Err(Error::internal(format!("index {} in an index", chosen.digest())));
+                    }
                 }
             }
         };
         if let Some(odd) = manifest.layers().iter().find(|l| !is_layer(l.media_type().as_ref())) {
-            return Err(Error::internal(format!("unsupported media type {} of layer {}", odd.media_type(), odd.digest())));
+            return Err(Error::internal(format!(
+                "unsupported media type {} of layer {}",
+                odd.media_type(),
+                odd.digest()
+            )));
         }
         let config = manifest.config().clone();
         let bytes = fetching.read(&config).await?;
@@ -166,7 +195,11 @@ impl One {
         self.check_platform(&document)?;
         let layers = unpack::layers(manifest.layers(), &document.rootfs.diff_ids)?;
         fetching.put("config", &config, &bytes, HashMap::new()).await?;
-        Ok(Plan { config, chain_id: document.chain_id(), layers })
+        Ok(Plan {
+            config,
+            chain_id: document.chain_id(),
+            layers,
+        })
     }
 
     /// A platform that was asked for by name has to be the one that came.
@@ -194,7 +227,7 @@ impl One {
             }
         }
         let (done, arrivals): (Vec<_>, Vec<_>) = plan.layers.iter().map(|_| oneshot::channel::<()>()).unzip();
-        let fetch = stream::iter(plan.layers.iter().zip(done))
+        let fetch = stream::iter(plan.layers.clone().into_iter().zip(done))
             .map(|(layer, done)| async move {
                 fetching.layer(&layer.blob).await?;
                 // The unpacker has failed and gone; its error is the one that counts.
@@ -210,7 +243,9 @@ impl One {
                     return std::future::pending().await;
                 }
                 unpack::unpack(fetching.scope, fetching.locks, layer, Some(&self.progress)).await?;
-                self.progress.state(short_id(layer.blob.digest().as_ref()), "Pull complete").await;
+                self.progress
+                    .state(short_id(layer.blob.digest().as_ref()), "Pull complete")
+                    .await;
             }
             Ok(())
         };
@@ -226,7 +261,10 @@ impl One {
             if scope.store.info(layer.blob.digest().as_ref()).await?.is_none() {
                 return Ok(false);
             }
-            scope.store.keep(&scope.lease, "content", layer.blob.digest().as_ref()).await?;
+            scope
+                .store
+                .keep(&scope.lease, "content", layer.blob.digest().as_ref())
+                .await?;
         }
         if !plan.chain_id.is_empty() {
             let kind = format!("snapshots/{}", scope.store.l3.snapshotter());
@@ -241,11 +279,16 @@ impl One {
         let old = scope.store.image(&name).await?;
         let replaced = self.service.set_name(&name, target).await?;
         let id = target.digest().to_string();
-        self.service.event("pull", &self.reference.familiar(), &self.reference.familiar_name());
+        self.service
+            .event("pull", &self.reference.familiar(), &self.reference.familiar_name());
         let newer = replaced || old.is_none();
         let familiar = self.reference.familiar();
         self.progress.message(format!("Digest: {id}")).await;
-        let status = if newer { "Downloaded newer image" } else { "Image is up to date" };
+        let status = if newer {
+            "Downloaded newer image"
+        } else {
+            "Image is up to date"
+        };
         self.progress.message(format!("Status: {status} for {familiar}")).await;
         Ok(())
     }
@@ -267,29 +310,44 @@ impl ImageService {
             }
         }
         store.put_image(name, target, HashMap::new()).await?;
-        store.delete_image(&dangling_name(target.digest().as_ref()), false).await?;
+        store
+            .delete_image(&dangling_name(target.digest().as_ref()), false)
+            .await?;
         Ok(replaced.is_some())
     }
 }
 
 /// `containerd.io/distribution.source.HOST = PATH`.
 fn source_label(reference: &Reference) -> (String, String) {
-    (format!("containerd.io/distribution.source.{}", reference.domain()), reference.path().to_owned())
+    (
+        format!("containerd.io/distribution.source.{}", reference.domain()),
+        reference.path().to_owned(),
+    )
 }
 
 /// A registry's refusal of a name, in Docker's words and with its status.
 fn resolve_error(reference: &Reference, error: RegistryError) -> Error {
     let said: Vec<String> = error.api_errors().iter().map(ApiError::to_string).collect();
-    let mut cause = if said.is_empty() { String::new() } else { format!(": {}", said.join(", ")) };
+    let mut cause = if said.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", said.join(", "))
+    };
     if let RegistryError::NoCredentials { .. } = &error {
-        return Error::internal(format!("failed to resolve reference {:?}: {error}", reference.canonical()));
+        return Error::internal(format!(
+            "failed to resolve reference {:?}: {error}",
+            reference.canonical()
+        ));
     }
     if error.is_denied() {
         if let RegistryError::Unauthorized { message, .. } = &error {
             cause = format!(": {message}");
         }
         let text = "repository does not exist or may require 'docker login'";
-        return Error::not_found(format!("pull access denied for {}, {text}{cause}", reference.familiar_name()));
+        return Error::not_found(format!(
+            "pull access denied for {}, {text}{cause}",
+            reference.familiar_name()
+        ));
     }
     if error.is_not_found() {
         if error.api_errors().iter().any(|e| e.code == "NAME_UNKNOWN") {
@@ -300,5 +358,8 @@ fn resolve_error(reference: &Reference, error: RegistryError) -> Error {
     if let RegistryError::Schema1 { .. } = &error {
         return Error::invalid(error.to_string());
     }
-    Error::internal(format!("failed to resolve reference {:?}: {error}", reference.canonical()))
+    Error::internal(format!(
+        "failed to resolve reference {:?}: {error}",
+        reference.canonical()
+    ))
 }

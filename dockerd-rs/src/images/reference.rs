@@ -53,7 +53,12 @@ impl Reference {
             let limit = format!("repository name must not be more than {NAME_LIMIT} characters");
             return Err(Error::invalid(limit));
         }
-        Ok(Self { domain, path, tag: tag.map(str::to_owned), digest })
+        Ok(Self {
+            domain,
+            path,
+            tag: tag.map(str::to_owned),
+            digest,
+        })
     }
 
     /// The registry host.
@@ -84,19 +89,31 @@ impl Reference {
     /// The same repository with a tag and nothing else.
     #[must_use]
     pub fn with_tag(&self, tag: &str) -> Self {
-        Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() }
+        Self {
+            tag: Some(tag.to_owned()),
+            digest: None,
+            ..self.clone()
+        }
     }
 
     /// The same repository with a digest and nothing else.
     #[must_use]
     pub fn with_digest(&self, digest: &str) -> Self {
-        Self { tag: None, digest: Some(digest.to_owned()), ..self.clone() }
+        Self {
+            tag: None,
+            digest: Some(digest.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// The tag `latest` where neither tag nor digest was given.
     #[must_use]
     pub fn or_latest(&self) -> Self {
-        if self.tag.is_none() && self.digest.is_none() { self.with_tag("latest") } else { self.clone() }
+        if self.tag.is_none() && self.digest.is_none() {
+            self.with_tag("latest")
+        } else {
+            self.clone()
+        }
     }
 
     /// The short form of the repository that Docker prints: `debian`, `me/app`, `localhost:5000/x`.
@@ -163,14 +180,16 @@ fn is_tag(text: &str) -> bool {
 /// Splits off the registry: the first part is one when it has a dot, a colon or an upper-case letter, or is `localhost`.
 fn split_domain(name: &str) -> (String, String) {
     let (domain, path) = match name.split_once('/') {
-        Some((first, rest))
-            if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first =>
-        {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first => {
             (first, rest.to_owned())
         }
         _ => (DEFAULT_DOMAIN, name.to_owned()),
     };
-    let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
+    let domain = if domain == "index.docker.io" {
+        DEFAULT_DOMAIN
+    } else {
+        domain
+    };
     if domain == DEFAULT_DOMAIN && !path.contains('/') {
         return (domain.to_owned(), format!("{OFFICIAL}{path}"));
     }
@@ -237,7 +256,11 @@ mod tests {
             ("docker.io/me/app:x", "docker.io/me/app:x".into(), "me/app:x".into()),
             ("index.docker.io/app", "docker.io/library/app".into(), "app".into()),
             ("localhost/x", "localhost/x".into(), "localhost/x".into()),
-            ("localhost:5000/a/b:t", "localhost:5000/a/b:t".into(), "localhost:5000/a/b:t".into()),
+            (
+                "localhost:5000/a/b:t",
+                "localhost:5000/a/b:t".into(),
+                "localhost:5000/a/b:t".into(),
+            ),
             ("[::1]:5000/a", "[::1]:5000/a".into(), "[::1]:5000/a".into()),
         ] {
             let parsed = Reference::parse(text).unwrap();
@@ -250,13 +273,34 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused_in_dockers_words() {
-        for text in ["", ":x", "a//b", "a/", "-a", "a..b", "a:", "a:b:c/", "a@sha256:12", "a b", "../a", "a___b"] {
+        for text in [
+            "",
+            ":x",
+            "a//b",
+            "a/",
+            "-a",
+            "a..b",
+            "a:",
+            "a:b:c/",
+            "a@sha256:12",
+            "a b",
+            "../a",
+            "a___b",
+        ] {
             let error = Reference::parse(text).unwrap_err();
             assert_eq!(error.message, "invalid reference format", "{text:?}");
         }
         let upper = Reference::parse("Foo").unwrap_err().message;
-        assert_eq!(upper, "invalid reference format: repository name (library/Foo) must be lowercase");
-        assert!(Reference::parse(&"a".repeat(64)).unwrap_err().message.contains("64-byte hexadecimal"));
+        assert_eq!(
+            upper,
+            "invalid reference format: repository name (library/Foo) must be lowercase"
+        );
+        assert!(
+            Reference::parse(&"a".repeat(64))
+                .unwrap_err()
+                .message
+                .contains("64-byte hexadecimal")
+        );
         assert!(Reference::parse("a_b__c---d.e").is_ok());
     }
 }

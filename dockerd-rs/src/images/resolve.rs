@@ -60,7 +60,10 @@ impl Known {
     /// Bytes of manifest, config and layers together.
     pub(crate) fn content_size(&self) -> u64 {
         let layers: u64 = self.layers.iter().map(Descriptor::size).sum();
-        self.manifest.size().saturating_add(self.config.size()).saturating_add(layers)
+        self.manifest
+            .size()
+            .saturating_add(self.config.size())
+            .saturating_add(layers)
     }
 }
 
@@ -92,9 +95,8 @@ pub(crate) fn wanted(text: &str) -> Result<Wanted> {
         return Ok(Wanted::Id(format!("sha256:{text}")));
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
-    let like_id = !hex.is_empty()
-        && hex.len() < 64
-        && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let like_id =
+        !hex.is_empty() && hex.len() < 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let prefix = like_id.then(|| hex.to_owned());
     match (Reference::parse(text), prefix) {
         (Ok(reference), prefix) => Ok(Wanted::Name { reference, prefix }),
@@ -113,7 +115,11 @@ impl ImageService {
         let known = self.known(&record.target, &Platform::host()).await?;
         self.ensure_unpacked(&known).await?;
         let by_id = record.is_dangling() || matches_id(record.id(), name_or_id);
-        let reference = if by_id { record.id().to_owned() } else { familiar(&record.name) };
+        let reference = if by_id {
+            record.id().to_owned()
+        } else {
+            familiar(&record.name)
+        };
         Ok(ResolvedImage {
             id: record.id().to_owned(),
             reference,
@@ -222,7 +228,10 @@ impl ImageService {
             return Ok(());
         }
         let key = format!("containerd.io/gc.ref.snapshot.{}", scope.store.l3.snapshotter());
-        scope.store.set_labels(known.config.digest().as_ref(), [(key, chain_id)].into()).await
+        scope
+            .store
+            .set_labels(known.config.digest().as_ref(), [(key, chain_id)].into())
+            .await
     }
 }
 
@@ -234,7 +243,12 @@ async fn read_known(store: &Store, manifest: &Descriptor) -> Result<Known> {
     containerd_rs_registry::digest::parse(config.digest().as_ref()).map_err(bad_document)?;
     let bytes = store.read(config.digest().as_ref(), document::DOCUMENT_LIMIT).await?;
     let document = ImageDocument::parse(config.digest().as_ref(), &bytes)?;
-    Ok(Known { manifest: manifest.clone(), config, layers: parsed.layers().clone(), document })
+    Ok(Known {
+        manifest: manifest.clone(),
+        config,
+        layers: parsed.layers().clone(),
+        document,
+    })
 }
 
 /// The manifests of an index that run on `platform`, best first. One without a platform may be anything: it comes last.
@@ -261,13 +275,19 @@ fn of_oci(platform: &OciPlatform) -> Platform {
 /// Docker's words for an index without an image for us.
 pub(crate) fn no_platform(target: &Descriptor, platform: &Platform) -> Error {
     let text = "in the manifest list entries: no match for platform in manifest";
-    Error::not_found(format!("no matching manifest for {platform} {text} {}: not found", target.digest()))
+    Error::not_found(format!(
+        "no matching manifest for {platform} {text} {}: not found",
+        target.digest()
+    ))
 }
 
 async fn by_prefix(store: &Store, prefix: &str, shown: &str) -> Result<Record> {
     let of = |r: &Record| r.id().split_once(':').is_some_and(|(_, hex)| hex.starts_with(prefix));
     let mut found: Vec<Record> = store.images().await?.into_iter().filter(of).collect();
-    let first = found.first().map(|r| r.id().to_owned()).ok_or_else(|| no_such_image(shown))?;
+    let first = found
+        .first()
+        .map(|r| r.id().to_owned())
+        .ok_or_else(|| no_such_image(shown))?;
     if found.iter().any(|r| r.id() != first) {
         return Err(Error::not_found("ambiguous reference"));
     }
@@ -305,7 +325,10 @@ mod tests {
     fn ids_prefixes_and_names_are_told_apart() {
         let hex = "0123456789abcdef".repeat(4);
         assert_eq!(wanted(&hex).unwrap(), Wanted::Id(format!("sha256:{hex}")));
-        assert_eq!(wanted(&format!("sha256:{hex}")).unwrap(), Wanted::Id(format!("sha256:{hex}")));
+        assert_eq!(
+            wanted(&format!("sha256:{hex}")).unwrap(),
+            Wanted::Id(format!("sha256:{hex}"))
+        );
         assert!(matches!(wanted("abc").unwrap(), Wanted::Name { prefix: Some(p), .. } if p == "abc"));
         assert!(matches!(wanted("sha256:abc").unwrap(), Wanted::Name { prefix: Some(p), .. } if p == "abc"));
         assert!(matches!(wanted("debian").unwrap(), Wanted::Name { prefix: None, .. }));

@@ -64,7 +64,10 @@ impl Scope {
     pub(crate) async fn remove_snapshot(&self, key: &str) {
         for tries in 0..20 {
             let snapshotter = self.store.l3.snapshotter().to_owned();
-            let request = RemoveSnapshotRequest { snapshotter, key: key.to_owned() };
+            let request = RemoveSnapshotRequest {
+                snapshotter,
+                key: key.to_owned(),
+            };
             match self.store.l3.snapshots().remove(request).await {
                 Ok(_) => return self.snapshot_ends(key),
                 Err(status) if status.code() == Code::NotFound => return self.snapshot_ends(key),
@@ -89,7 +92,10 @@ impl Scope {
             self.remove_snapshot(&key).await;
         }
         // After a failure the unreferenced content goes at once, not at the next collection.
-        let request = DeleteRequest { id: self.lease.clone(), sync: failed };
+        let request = DeleteRequest {
+            id: self.lease.clone(),
+            sync: failed,
+        };
         if let Err(status) = self.store.l3.leases().delete(request).await
             && status.code() != Code::NotFound
         {
@@ -124,11 +130,26 @@ where
 
 async fn open(store: &Store) -> Result<Scope> {
     let lease = format!("dockerd-rs-{}", unique()?);
-    let expires = Timestamp::now().checked_add(LEASE_LIFE).map_err(|e| Error::failed("lease time", e))?;
+    let expires = Timestamp::now()
+        .checked_add(LEASE_LIFE)
+        .map_err(|e| Error::failed("lease time", e))?;
     let labels = HashMap::from([("containerd.io/gc.expire".to_owned(), expires.to_string())]);
-    store.l3.leases().create(CreateRequest { id: lease.clone(), labels }).await?;
-    let leased = Store { l3: store.l3.with_lease(&lease)? };
-    Ok(Scope { store: leased, lease, undo: Arc::default() })
+    store
+        .l3
+        .leases()
+        .create(CreateRequest {
+            id: lease.clone(),
+            labels,
+        })
+        .await?;
+    let leased = Store {
+        l3: store.l3.with_lease(&lease)?,
+    };
+    Ok(Scope {
+        store: leased,
+        lease,
+        undo: Arc::default(),
+    })
 }
 
 /// A name nobody else has: time and chance.

@@ -59,14 +59,20 @@ pub(crate) struct Store {
 impl Store {
     /// What is known of a blob; nothing when it is not there.
     pub(crate) async fn info(&self, digest: &str) -> Result<Option<Info>> {
-        let request = InfoRequest { digest: digest.to_owned() };
+        let request = InfoRequest {
+            digest: digest.to_owned(),
+        };
         Ok(optional(self.l3.content().info(request).await)?.and_then(|reply| reply.info))
     }
 
     /// Reads a whole blob of at most `limit` bytes.
     pub(crate) async fn read(&self, digest: &str, limit: u64) -> Result<Bytes> {
         let failed = |why: String| Error::failed(format!("reading content {digest}"), why);
-        let request = ReadContentRequest { digest: digest.to_owned(), offset: 0, size: 0 };
+        let request = ReadContentRequest {
+            digest: digest.to_owned(),
+            offset: 0,
+            size: 0,
+        };
         let mut client: content::content_client::ContentClient<_> = self.l3.content();
         let mut stream = client.read(request).await?.into_inner();
         let mut bytes = BytesMut::new();
@@ -81,7 +87,9 @@ impl Store {
 
     /// Reads and checks a manifest or an index.
     pub(crate) async fn document(&self, descriptor: &Descriptor) -> Result<document::Document> {
-        let bytes = self.read(descriptor.digest().as_ref(), document::DOCUMENT_LIMIT).await?;
+        let bytes = self
+            .read(descriptor.digest().as_ref(), document::DOCUMENT_LIMIT)
+            .await?;
         let parsed = document::parse(descriptor.media_type().as_ref(), descriptor.digest().as_ref(), &bytes);
         parsed.map_err(bad_document)
     }
@@ -92,35 +100,56 @@ impl Store {
             return Ok(());
         }
         let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
-        let info = Info { digest: digest.to_owned(), labels, ..Info::default() };
-        let request = UpdateRequest { info: Some(info), update_mask: Some(FieldMask { paths }) };
+        let info = Info {
+            digest: digest.to_owned(),
+            labels,
+            ..Info::default()
+        };
+        let request = UpdateRequest {
+            info: Some(info),
+            update_mask: Some(FieldMask { paths }),
+        };
         self.l3.content().update(request).await?;
         Ok(())
     }
 
     /// Removes a blob that nothing needs.
     pub(crate) async fn delete_content(&self, digest: &str) -> Result<()> {
-        let request = DeleteContentRequest { digest: digest.to_owned() };
+        let request = DeleteContentRequest {
+            digest: digest.to_owned(),
+        };
         optional(self.l3.content().delete(request).await).map(|_| ())
     }
 
     /// Puts a resource under a lease, so that it stays while the lease does.
     pub(crate) async fn keep(&self, lease: &str, kind: &str, id: &str) -> Result<()> {
-        let resource = Resource { id: id.to_owned(), r#type: kind.to_owned() };
-        let request = AddResourceRequest { id: lease.to_owned(), resource: Some(resource) };
+        let resource = Resource {
+            id: id.to_owned(),
+            r#type: kind.to_owned(),
+        };
+        let request = AddResourceRequest {
+            id: lease.to_owned(),
+            resource: Some(resource),
+        };
         self.l3.leases().add_resource(request).await?;
         Ok(())
     }
 
     /// Whether a committed or active snapshot of this key exists.
     pub(crate) async fn has_snapshot(&self, key: &str) -> Result<bool> {
-        let request = StatSnapshotRequest { snapshotter: self.l3.snapshotter().to_owned(), key: key.to_owned() };
+        let request = StatSnapshotRequest {
+            snapshotter: self.l3.snapshotter().to_owned(),
+            key: key.to_owned(),
+        };
         Ok(optional(self.l3.snapshots().stat(request).await)?.is_some())
     }
 
     /// Disk usage of one snapshot without its parents, in bytes; nothing when there is none.
     pub(crate) async fn snapshot_usage(&self, key: &str) -> Result<Option<u64>> {
-        let request = UsageRequest { snapshotter: self.l3.snapshotter().to_owned(), key: key.to_owned() };
+        let request = UsageRequest {
+            snapshotter: self.l3.snapshotter().to_owned(),
+            key: key.to_owned(),
+        };
         let usage = optional(self.l3.snapshots().usage(request).await)?;
         Ok(usage.map(|u| u64::try_from(u.size).unwrap_or(0)))
     }
@@ -146,10 +175,23 @@ impl Store {
     }
 
     /// Points a name at a target, whether it existed or not.
-    pub(crate) async fn put_image(&self, name: &str, target: &Descriptor, labels: HashMap<String, String>) -> Result<()> {
-        let image = Image { name: name.to_owned(), target: Some(to_proto(target)), labels, ..Image::default() };
+    pub(crate) async fn put_image(
+        &self,
+        name: &str,
+        target: &Descriptor,
+        labels: HashMap<String, String>,
+    ) -> Result<()> {
+        let image = Image {
+            name: name.to_owned(),
+            target: Some(to_proto(target)),
+            labels,
+            ..Image::default()
+        };
         for _ in 0..8 {
-            let create = CreateImageRequest { image: Some(image.clone()), source_date_epoch: None };
+            let create = CreateImageRequest {
+                image: Some(image.clone()),
+                source_date_epoch: None,
+            };
             match self.l3.images().create(create).await {
                 Ok(_) => return Ok(()),
                 Err(status) if status.code() == Code::AlreadyExists => {}
@@ -157,7 +199,11 @@ impl Store {
             }
             let paths = vec!["target".to_owned()];
             let update_mask = Some(FieldMask { paths });
-            let update = UpdateImageRequest { image: Some(image.clone()), update_mask, source_date_epoch: None };
+            let update = UpdateImageRequest {
+                image: Some(image.clone()),
+                update_mask,
+                source_date_epoch: None,
+            };
             // Gone between the two calls: create it after all.
             if optional(self.l3.images().update(update).await)?.is_some() {
                 return Ok(());
@@ -168,7 +214,11 @@ impl Store {
 
     /// Removes a name. With `wait`, what nothing else needs is gone when this returns. Says whether there was one.
     pub(crate) async fn delete_image(&self, name: &str, wait: bool) -> Result<bool> {
-        let request = DeleteImageRequest { name: name.to_owned(), sync: wait, target: None };
+        let request = DeleteImageRequest {
+            name: name.to_owned(),
+            sync: wait,
+            target: None,
+        };
         Ok(optional(self.l3.images().delete(request).await)?.is_some())
     }
 
@@ -205,7 +255,12 @@ fn record(image: Image) -> Result<Record> {
     let parsed = digest::parse(&target.digest).map_err(|e| bad(&e.to_string()))?;
     let target = Descriptor::new(MediaType::from(target.media_type.as_str()), size, parsed);
     let updated = image.updated_at.map_or(0, |t| t.seconds);
-    Ok(Record { target, updated, name: image.name, labels: image.labels })
+    Ok(Record {
+        target,
+        updated,
+        name: image.name,
+        labels: image.labels,
+    })
 }
 
 /// A document of the store or of a registry that cannot be used.

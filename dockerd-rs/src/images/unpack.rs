@@ -104,7 +104,11 @@ async fn prepare(scope: &Scope, layer: &Layer, key: &str) -> Result<Option<Vec<M
 }
 
 async fn apply(scope: &Scope, layer: &Layer, mounts: Vec<Mount>, progress: Option<&Progress>) -> Result<()> {
-    let request = ApplyRequest { diff: Some(to_proto(&layer.blob)), mounts, ..ApplyRequest::default() };
+    let request = ApplyRequest {
+        diff: Some(to_proto(&layer.blob)),
+        mounts,
+        ..ApplyRequest::default()
+    };
     let mut client = scope.store.l3.diff();
     let applying = client.apply(request);
     let id = short_id(layer.blob.digest().as_ref()).to_owned();
@@ -123,7 +127,10 @@ async fn apply(scope: &Scope, layer: &Layer, mounts: Vec<Mount>, progress: Optio
         () = ticks => return Err(Error::internal("unreachable: ticks have no end")),
     };
     if applied.digest != layer.diff_id {
-        return Err(Error::internal(format!("wrong diff id calculated on extraction {:?}", applied.digest)));
+        return Err(Error::internal(format!(
+            "wrong diff id calculated on extraction {:?}",
+            applied.digest
+        )));
     }
     Ok(())
 }
