@@ -117,6 +117,9 @@ impl ImageDocument {
     pub fn parse(what: &str, bytes: &[u8]) -> Result<Self> {
         let failed = |why: String| Error::failed(format!("invalid image config {what}"), why);
         let mut value: Value = serde_json::from_slice(bytes).map_err(|e| failed(e.to_string()))?;
+        if !value.is_object() {
+            return Err(failed("not a JSON object".to_owned()));
+        }
         strip_nulls(&mut value);
         let document: Self = serde_json::from_value(value).map_err(|e| failed(e.to_string()))?;
         match document
