@@ -1,1 +1,17 @@
 //! Container networking: drivers, address management, firewall, all by netlink.
+
+mod addr;
+mod config;
+mod controller;
+mod error;
+mod netlink;
+pub mod netns;
+mod types;
+
+pub use addr::{Ipv4Net, MacAddr};
+pub use config::{Config, PoolConfig, default_pools};
+pub use controller::Controller;
+pub use error::{Error, ErrorKind, Failure, Result};
+pub use types::{
+    Alive, BoundPort, Endpoint, EndpointRequest, IpamPool, NetnsRef, Network, NetworkSpec, PortBinding, Protocol, Restored,
+};
