@@ -7,7 +7,7 @@ use std::io;
 use super::check;
 
 /// Capability sets as bit masks, bit `n` for capability number `n`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct CapabilityMasks {
     /// What may ever be gained.
     pub(crate) bounding: u64,
