@@ -19,7 +19,10 @@ impl Snapshot {
     /// Looks at the machine now. `mark` must be specific to one test.
     pub fn take(mark: &str) -> Self {
         assert!(mark.len() >= 4, "{mark:?} would match what others made");
-        Self { mark: mark.to_owned(), things: look(mark) }
+        Self {
+            mark: mark.to_owned(),
+            things: look(mark),
+        }
     }
 
     /// Fails unless the machine comes back, within `patience`, to what it was: reaping and lazy unmounts take a moment.
@@ -48,15 +51,32 @@ fn look(mark: &str) -> BTreeSet<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     things.extend(mounts.lines().filter(|line| line.contains(mark)).map(|line| {
         let mut fields = line.split(' ').skip(3);
-        format!("mount {} at {}", fields.next().unwrap_or(""), fields.next().unwrap_or(""))
+        format!(
+            "mount {} at {}",
+            fields.next().unwrap_or(""),
+            fields.next().unwrap_or("")
+        )
     }));
     cgroups(Path::new("/sys/fs/cgroup"), mark, &mut things);
-    for directory in ["/run/netns", "/run/docker/netns", "/run/containerd", "/run/runc", "/tmp"] {
+    for directory in [
+        "/run/netns",
+        "/run/docker/netns",
+        "/run/containerd",
+        "/run/runc",
+        "/tmp",
+    ] {
         entries(Path::new(directory), mark, &mut things);
     }
     let links = fs::read_to_string("/proc/net/dev").unwrap_or_default();
-    let names = links.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim());
-    things.extend(names.filter(|name| name.contains(mark)).map(|name| format!("link {name}")));
+    let names = links
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim());
+    things.extend(
+        names
+            .filter(|name| name.contains(mark))
+            .map(|name| format!("link {name}")),
+    );
     processes(mark, &mut things);
     things
 }
@@ -76,7 +96,9 @@ fn cgroups(directory: &Path, mark: &str, things: &mut BTreeSet<String>) {
 
 fn entries(directory: &Path, mark: &str, things: &mut BTreeSet<String>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
-    let names = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(mark));
+    let names = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().contains(mark));
     things.extend(names.map(|entry| format!("file {}", entry.path().display())));
 }
 

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// When the program is not there: `cargo xtask build` makes it.
 pub fn ours(name: &str) -> PathBuf {
-    let directory = std::env::var_os("ENGINE_BIN_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release"), PathBuf::from);
+    let directory = std::env::var_os("ENGINE_BIN_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release"),
+        PathBuf::from,
+    );
     let path = directory.join(name);
     assert!(path.is_file(), "{} is missing: run `cargo xtask build`", path.display());
     path

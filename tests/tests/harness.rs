@@ -1,5 +1,7 @@
 //! The leftover check itself can fail.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::time::Duration;
 
 use engine_tests::leftovers::Snapshot;

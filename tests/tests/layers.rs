@@ -1,5 +1,7 @@
 //! Who may know whom: the table in ARCHITECTURE.md, held against `cargo metadata`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +20,11 @@ fn metadata() -> Value {
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -33,7 +39,11 @@ fn table() -> BTreeMap<String, Option<BTreeSet<String>>> {
         .map(|line| {
             let mut cells = line.trim_matches('|').split('|').map(str::trim);
             let (package, allowed) = (cells.next().unwrap().to_owned(), cells.next().unwrap());
-            let names = allowed.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
+            let names = allowed
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned);
             (package, (allowed != "*").then(|| names.collect()))
         })
         .collect()
@@ -45,7 +55,9 @@ fn own_edges(metadata: &Value) -> Edges {
     let ours = packages.iter().filter(|package| package["source"].is_null());
     ours.map(|package| {
         let dependencies = package["dependencies"].as_array().unwrap().iter();
-        let own = dependencies.filter(|d| !d["path"].is_null()).map(|d| d["name"].as_str().unwrap().to_owned());
+        let own = dependencies
+            .filter(|d| !d["path"].is_null())
+            .map(|d| d["name"].as_str().unwrap().to_owned());
         (package["name"].as_str().unwrap().to_owned(), own.collect())
     })
     .collect()
@@ -65,12 +77,20 @@ fn links(metadata: &Value, package: &str) -> BTreeSet<String> {
         .iter()
         .map(|node| (node["id"].as_str().unwrap(), node))
         .collect();
-    let mut open: Vec<&str> = names.iter().filter(|(_, name)| **name == package).map(|(id, _)| *id).collect();
+    let mut open: Vec<&str> = names
+        .iter()
+        .filter(|(_, name)| **name == package)
+        .map(|(id, _)| *id)
+        .collect();
     assert_eq!(open.len(), 1, "{package}");
     let mut found = BTreeSet::new();
     while let Some(id) = open.pop() {
         for dependency in nodes[id]["deps"].as_array().unwrap() {
-            let normal = dependency["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null());
+            let normal = dependency["dep_kinds"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|kind| kind["kind"].is_null());
             let id = dependency["pkg"].as_str().unwrap();
             if normal && found.insert(names[id].to_owned()) {
                 open.push(id);
@@ -83,11 +103,18 @@ fn links(metadata: &Value, package: &str) -> BTreeSet<String> {
 #[test]
 fn no_edge_that_the_table_does_not_allow() {
     let (table, edges) = (table(), own_edges(&metadata()));
-    assert_eq!(table.keys().collect::<Vec<_>>(), edges.keys().collect::<Vec<_>>(), "the table lists the packages");
+    assert_eq!(
+        table.keys().collect::<Vec<_>>(),
+        edges.keys().collect::<Vec<_>>(),
+        "the table lists the packages"
+    );
     for (package, own) in &edges {
         if let Some(allowed) = &table[package] {
             let extra: Vec<_> = own.difference(allowed).collect();
-            assert!(extra.is_empty(), "{package} may not depend on {extra:?}: see ARCHITECTURE.md");
+            assert!(
+                extra.is_empty(),
+                "{package} may not depend on {extra:?}: see ARCHITECTURE.md"
+            );
         }
     }
 }

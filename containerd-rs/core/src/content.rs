@@ -80,7 +80,10 @@ pub trait ContentWriter: Send {
     fn status(&self) -> IngestStatus;
 
     /// The digest of what is there so far.
-    fn digest(&self) -> Digest;
+    ///
+    /// # Errors
+    /// `Internal` for an algorithm that cannot be written down.
+    fn digest(&self) -> Result<Digest>;
 
     /// Makes the bytes a blob. Whatever the answer, the writer is closed; after success the ingest is gone.
     ///
@@ -134,10 +137,10 @@ pub trait BlobStore: Send + Sync {
     /// `Io`.
     fn statuses(&self) -> Result<Vec<IngestStatus>>;
 
-    /// Drops an ingest.
+    /// Drops an ingest, also one that a writer has: its commit fails then.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable` when a writer has it.
+    /// `NotFound`.
     fn abort(&self, reference: &str) -> Result<()>;
 }
 

@@ -17,6 +17,12 @@ pub struct Ipv4Net {
 }
 
 impl Ipv4Net {
+    /// `127.0.0.0/8`, the host's own addresses.
+    pub const LOOPBACK: Self = Self {
+        addr: Ipv4Addr::new(127, 0, 0, 0),
+        prefix: 8,
+    };
+
     /// `addr/prefix`; a prefix over 32 is an [`Error::InvalidSubnet`].
     pub fn new(addr: Ipv4Addr, prefix: u8) -> Result<Self, Error> {
         if prefix > 32 {
@@ -42,7 +48,10 @@ impl Ipv4Net {
 
     /// The subnet: the same prefix with the host bits cleared.
     pub fn network(self) -> Self {
-        Self { addr: Ipv4Addr::from(u32::from(self.addr) & self.mask()), prefix: self.prefix }
+        Self {
+            addr: Ipv4Addr::from(u32::from(self.addr) & self.mask()),
+            prefix: self.prefix,
+        }
     }
 
     /// First number of the subnet (the network's own address).
@@ -82,7 +91,10 @@ impl Ipv4Net {
         let first = u64::from(self.first());
         (0..count).filter_map(move |n| {
             let addr = u32::try_from(first + (n << (32 - u32::from(prefix)))).ok()?;
-            Some(Self { addr: Ipv4Addr::from(addr), prefix })
+            Some(Self {
+                addr: Ipv4Addr::from(addr),
+                prefix,
+            })
         })
     }
 }
@@ -119,7 +131,9 @@ impl Serialize for Ipv4Net {
 
 impl<'de> Deserialize<'de> for Ipv4Net {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -160,7 +174,11 @@ impl FromStr for MacAddr {
             let part = parts.next().filter(|part| part.len() == 2).ok_or_else(invalid)?;
             *octet = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
         }
-        if parts.next().is_some() || octets[0] & 1 == 1 { Err(invalid()) } else { Ok(Self(octets)) }
+        if parts.next().is_some() || octets[0] & 1 == 1 {
+            Err(invalid())
+        } else {
+            Ok(Self(octets))
+        }
     }
 }
 
@@ -172,7 +190,9 @@ impl Serialize for MacAddr {
 
 impl<'de> Deserialize<'de> for MacAddr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -205,17 +225,35 @@ mod tests {
     #[test]
     fn subnets_are_cut_in_order() {
         let cut: Vec<_> = net("172.20.0.0/14").subnets(16).map(|n| n.to_string()).collect();
-        assert_eq!(cut, ["172.20.0.0/16", "172.21.0.0/16", "172.22.0.0/16", "172.23.0.0/16"]);
+        assert_eq!(
+            cut,
+            ["172.20.0.0/16", "172.21.0.0/16", "172.22.0.0/16", "172.23.0.0/16"]
+        );
         assert_eq!(net("10.0.0.0/16").subnets(8).count(), 0);
         assert_eq!(net("0.0.0.0/0").subnets(32).take(2).count(), 2);
     }
 
     #[test]
     fn bad_text_is_refused() {
-        for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/x", "10.0.0/8", "10.0.0.0/-1", "::1/64"] {
+        for text in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/x",
+            "10.0.0/8",
+            "10.0.0.0/-1",
+            "::1/64",
+        ] {
             assert!(text.parse::<Ipv4Net>().is_err(), "{text}");
         }
-        for text in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "zz:42:ac:11:00:02", "01:42:ac:11:00:02", "2:42:ac:11:0:2"] {
+        for text in [
+            "",
+            "02:42:ac:11:00",
+            "02:42:ac:11:00:02:03",
+            "zz:42:ac:11:00:02",
+            "01:42:ac:11:00:02",
+            "2:42:ac:11:0:2",
+        ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
     }

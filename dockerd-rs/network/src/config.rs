@@ -76,7 +76,9 @@ impl Config {
 /// Docker's default pools: 172.17 to 172.31 as /16, then 192.168 as /20.
 pub fn default_pools() -> Vec<PoolConfig> {
     let pool = |a, b, prefix, size| {
-        Ipv4Net::new(std::net::Ipv4Addr::new(a, b, 0, 0), prefix).ok().map(|base| PoolConfig { base, size })
+        Ipv4Net::new(std::net::Ipv4Addr::new(a, b, 0, 0), prefix)
+            .ok()
+            .map(|base| PoolConfig { base, size })
     };
     [
         pool(172, 17, 16, 16),

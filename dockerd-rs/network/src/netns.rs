@@ -15,7 +15,11 @@ use crate::netlink::route::Route;
 use crate::types::NetnsRef;
 
 fn io_error(what: &'static str, path: &Path, source: impl Into<io::Error>) -> Error {
-    Error::Io { what, path: path.to_owned(), source: source.into() }
+    Error::Io {
+        what,
+        path: path.to_owned(),
+        source: source.into(),
+    }
 }
 
 /// Makes a new network namespace, its `lo` up, and binds it to the file `path` (as Docker does below `<exec-root>/netns`).
@@ -25,7 +29,11 @@ pub fn create(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|e| io_error("create directory", parent, e))?;
     }
-    let file = rustix::fs::open(path, OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let file = rustix::fs::open(
+        path,
+        OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     drop(file.map_err(|e| io_error("create", path, e))?);
     let made = in_thread(&path.display().to_string(), || {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|e| io_error("unshare network namespace for", path, e))?;
@@ -62,7 +70,10 @@ pub fn open(netns: &NetnsRef) -> Result<OwnedFd> {
     match netns {
         NetnsRef::Path(path) => open(path),
         NetnsRef::Pid(pid) => open(Path::new(&format!("/proc/{pid}/ns/net"))),
-        NetnsRef::Fd(fd) => fd.as_fd().try_clone_to_owned().map_err(|e| io_error("duplicate", Path::new("netns fd"), e)),
+        NetnsRef::Fd(fd) => fd
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| io_error("duplicate", Path::new("netns fd"), e)),
     }
 }
 
@@ -77,7 +88,10 @@ pub fn within<T: Send>(netns: BorrowedFd<'_>, name: &str, work: impl FnOnce() ->
 
 fn in_thread<T: Send>(name: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
-        let worker = thread::Builder::new().name("netns".to_owned()).stack_size(256 * 1024).spawn_scoped(scope, work);
+        let worker = thread::Builder::new()
+            .name("netns".to_owned())
+            .stack_size(256 * 1024)
+            .spawn_scoped(scope, work);
         let worker = worker.map_err(|e| io_error("start a thread for", Path::new(name), e))?;
         worker.join().map_err(|_| Error::Worker(name.to_owned()))?
     })

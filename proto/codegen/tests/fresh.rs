@@ -1,5 +1,7 @@
 //! The committed code is what the .proto files generate.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

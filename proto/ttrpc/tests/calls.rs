@@ -1,5 +1,7 @@
 //! Client and server against each other, over real sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -42,12 +42,6 @@ impl Attrs {
         self.bytes(kind | NESTED, &inner.0)
     }
 
-    /// Another list appended.
-    pub(crate) fn append(mut self, other: &Self) -> Self {
-        self.0.extend(&other.0);
-        self
-    }
-
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -75,7 +69,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let attrs = Attrs::new().text(1, "abc").nest(2, Attrs::new().be32(7, 0x0102_0304)).bytes(3, &[9]);
+        let attrs = Attrs::new()
+            .text(1, "abc")
+            .nest(2, Attrs::new().be32(7, 0x0102_0304))
+            .bytes(3, &[9]);
         let read: Vec<_> = read(attrs.as_bytes()).collect();
         assert_eq!(read[0], (1, &b"abc\0"[..]));
         assert_eq!(find(read[1].1, 7), Some(&[1, 2, 3, 4][..]));

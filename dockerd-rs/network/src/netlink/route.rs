@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -56,7 +57,8 @@ pub(crate) struct Route {
 
 impl Route {
     pub(crate) fn open() -> Result<Self> {
-        let socket = Socket::open(SockProtocol::NetlinkRoute).map_err(|e| failed("open a routing netlink socket", e))?;
+        let socket =
+            Socket::open(SockProtocol::NetlinkRoute).map_err(|e| failed("open a routing netlink socket", e))?;
         Ok(Self { socket })
     }
 
@@ -67,7 +69,11 @@ impl Route {
 
     /// Brings a link up.
     pub(crate) fn link_up(&mut self, index: u32, name: &str) -> Result<()> {
-        self.change(format!("bring link {name} up"), 0, RouteNetlinkMessage::SetLink(up(index)))
+        self.change(
+            format!("bring link {name} up"),
+            0,
+            RouteNetlinkMessage::SetLink(up(index)),
+        )
     }
 
     /// Makes a bridge with a hardware address of its own, so that it does not change with its ports.
@@ -78,8 +84,13 @@ impl Route {
         if mtu > 0 {
             link.attributes.push(LinkAttribute::Mtu(mtu));
         }
-        link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
-        self.change(format!("create bridge {name}"), NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
+        link.attributes
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+        self.change(
+            format!("create bridge {name}"),
+            NLM_F_CREATE | NLM_F_EXCL,
+            RouteNetlinkMessage::NewLink(link),
+        )
     }
 
     /// Makes a pair in one request: the host's end up and a port of its bridge, the peer at once in the other namespace.
@@ -88,7 +99,8 @@ impl Route {
         let mut peer = LinkMessage::default();
         peer.attributes.push(LinkAttribute::IfName(pair.peer_name.to_owned()));
         peer.attributes.push(LinkAttribute::Address(pair.peer_mac.0.to_vec()));
-        peer.attributes.push(LinkAttribute::NetNsFd(pair.peer_netns.as_raw_fd()));
+        peer.attributes
+            .push(LinkAttribute::NetNsFd(pair.peer_netns.as_raw_fd()));
         let mut link = up(0);
         link.attributes.push(LinkAttribute::IfName(pair.host_name.to_owned()));
         link.attributes.push(LinkAttribute::Controller(pair.bridge));
@@ -97,19 +109,25 @@ impl Route {
             link.attributes.push(LinkAttribute::Mtu(pair.mtu));
         }
         let data = InfoData::Veth(InfoVeth::Peer(peer));
-        link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(data)]));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(data),
+        ]));
         let what = format!("create link {}", pair.host_name);
         self.change(what, NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
     }
 
-    /// Lets a bridge port send a frame back out where it came in: a container that reaches itself by a published port.
-    pub(crate) fn set_hairpin(&mut self, index: u32, name: &str) -> Result<()> {
+    /// Sets how a bridge treats one of its ports. `hairpin`: a frame may go back out where it came in, for a container that
+    /// reaches itself by a published port. `isolated`: no frame goes to another isolated port.
+    pub(crate) fn set_bridge_port(&mut self, name: &str, hairpin: bool, isolated: bool) -> Result<()> {
         let mut link = LinkMessage::default();
-        link.header.index = index;
-        let port = InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]);
-        link.attributes
-            .push(LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(port)]));
-        self.change(format!("set hairpin mode of {name}"), 0, RouteNetlinkMessage::NewLink(link))
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let port = vec![InfoBridgePort::HairpinMode(hairpin), InfoBridgePort::Isolated(isolated)];
+        link.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)),
+        ]));
+        self.change(format!("set bridge port {name}"), 0, RouteNetlinkMessage::NewLink(link))
     }
 
     /// Takes a link away, and its peer with it. False when there was none.
@@ -125,7 +143,20 @@ impl Route {
 
     /// The link of that name.
     pub(crate) fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+        let mut ask = LinkMessage::default();
+        ask.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let sequence = self.socket.next_sequence();
+        let bytes = encode(sequence, NLM_F_REQUEST, RouteNetlinkMessage::GetLink(ask));
+        let socket = &mut self.socket;
+        let answer = socket
+            .send(&bytes)
+            .and_then(|()| socket.answer(sequence, |frame| decode(frame.kind, frame.payload)));
+        match answer {
+            Ok(RouteNetlinkMessage::NewLink(link)) => Ok(Some(read_link(&link))),
+            Ok(_) => Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(e) => Err(failed(format!("look up link {name}"), e)),
+        }
     }
 
     /// All links.
@@ -145,27 +176,39 @@ impl Route {
         address.header.scope = AddressScope::Universe;
         address.header.index = index;
         address.attributes.push(AddressAttribute::Local(IpAddr::V4(net.addr())));
-        address.attributes.push(AddressAttribute::Address(IpAddr::V4(net.addr())));
+        address
+            .attributes
+            .push(AddressAttribute::Address(IpAddr::V4(net.addr())));
         if net.prefix() < 31 {
             address.attributes.push(AddressAttribute::Broadcast(net.broadcast()));
         }
         let what = format!("add address {net} to {name}");
-        self.change(what, NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewAddress(address))
+        self.change(
+            what,
+            NLM_F_CREATE | NLM_F_EXCL,
+            RouteNetlinkMessage::NewAddress(address),
+        )
     }
 
     /// The IPv4 addresses of a link.
     pub(crate) fn addresses(&mut self, index: u32) -> Result<Vec<Ipv4Net>> {
         let mut ask = AddressMessage::default();
         ask.header.family = AddressFamily::Inet;
-        self.dump("list addresses", &RouteNetlinkMessage::GetAddress(ask), |answer| match answer {
-            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                message.attributes.iter().find_map(|attribute| match attribute {
-                    AddressAttribute::Local(IpAddr::V4(addr)) => Ipv4Net::new(*addr, message.header.prefix_len).ok(),
-                    _ => None,
-                })
-            }
-            _ => None,
-        })
+        self.dump(
+            "list addresses",
+            &RouteNetlinkMessage::GetAddress(ask),
+            |answer| match answer {
+                RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
+                    message.attributes.iter().find_map(|attribute| match attribute {
+                        AddressAttribute::Local(IpAddr::V4(addr)) => {
+                            Ipv4Net::new(*addr, message.header.prefix_len).ok()
+                        }
+                        _ => None,
+                    })
+                }
+                _ => None,
+            },
+        )
     }
 
     /// Sends everything without a route of its own through `gateway`.
@@ -176,7 +219,9 @@ impl Route {
         route.header.protocol = RouteProtocol::Boot;
         route.header.scope = RouteScope::Universe;
         route.header.kind = RouteType::Unicast;
-        route.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        route
+            .attributes
+            .push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
         let what = format!("add default route through {gateway}");
         self.change(what, NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewRoute(route))
     }
@@ -185,25 +230,33 @@ impl Route {
     pub(crate) fn routed_subnets(&mut self) -> Result<Vec<Ipv4Net>> {
         let mut ask = RouteMessage::default();
         ask.header.address_family = AddressFamily::Inet;
-        self.dump("list routes", &RouteNetlinkMessage::GetRoute(ask), |answer| match answer {
-            RouteNetlinkMessage::NewRoute(route)
-                if route.header.table == RouteHeader::RT_TABLE_MAIN && route.header.destination_prefix_length > 0 =>
-            {
-                route.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Destination(RouteAddress::Inet(to)) => {
-                        Ipv4Net::new(*to, route.header.destination_prefix_length).ok()
-                    }
-                    _ => None,
-                })
-            }
-            _ => None,
-        })
+        self.dump(
+            "list routes",
+            &RouteNetlinkMessage::GetRoute(ask),
+            |answer| match answer {
+                RouteNetlinkMessage::NewRoute(route)
+                    if route.header.table == RouteHeader::RT_TABLE_MAIN
+                        && route.header.destination_prefix_length > 0 =>
+                {
+                    route.attributes.iter().find_map(|attribute| match attribute {
+                        RouteAttribute::Destination(RouteAddress::Inet(to)) => {
+                            Ipv4Net::new(*to, route.header.destination_prefix_length).ok()
+                        }
+                        _ => None,
+                    })
+                }
+                _ => None,
+            },
+        )
     }
 
     fn change(&mut self, what: String, flags: u16, payload: RouteNetlinkMessage) -> Result<()> {
         let sequence = self.socket.next_sequence();
         let bytes = encode(sequence, NLM_F_REQUEST | NLM_F_ACK | flags, payload);
-        self.socket.send(&bytes).and_then(|()| self.socket.acknowledged(sequence)).map_err(|e| failed(what, e))
+        self.socket
+            .send(&bytes)
+            .and_then(|()| self.socket.acknowledged(sequence))
+            .map_err(|e| failed(what, e))
     }
 
     fn dump<T>(
@@ -218,10 +271,7 @@ impl Route {
             let mut found = Vec::new();
             let read = self.socket.send(&bytes).and_then(|()| {
                 self.socket.dump(sequence, |frame| {
-                    let mut header = NetlinkHeader::default();
-                    header.message_type = frame.kind;
-                    let message = RouteNetlinkMessage::deserialize(&header, frame.payload).map_err(io::Error::other)?;
-                    found.extend(pick(&message));
+                    found.extend(pick(&decode(frame.kind, frame.payload)?));
                     Ok(())
                 })
             });
@@ -236,7 +286,10 @@ impl Route {
 }
 
 fn failed(what: impl Into<String>, source: io::Error) -> Error {
-    Error::Netlink { what: what.into(), source }
+    Error::Netlink {
+        what: what.into(),
+        source,
+    }
 }
 
 fn up(index: u32) -> LinkMessage {
@@ -258,6 +311,12 @@ fn encode(sequence: u32, flags: u16, payload: RouteNetlinkMessage) -> Vec<u8> {
     bytes
 }
 
+fn decode(kind: u16, payload: &[u8]) -> io::Result<RouteNetlinkMessage> {
+    let mut header = NetlinkHeader::default();
+    header.message_type = kind;
+    RouteNetlinkMessage::deserialize(&header, payload).map_err(io::Error::other)
+}
+
 fn read_link(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
@@ -271,7 +330,9 @@ fn read_link(message: &LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Controller(index) => link.master = *index,
             LinkAttribute::LinkInfo(infos) => {
-                link.is_bridge = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)));
+                link.is_bridge = infos
+                    .iter()
+                    .any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)));
             }
             _ => {}
         }

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
+    sockopt,
 };
 
 /// Length of `struct nlmsghdr`.
@@ -39,7 +40,11 @@ impl Socket {
     pub(crate) fn open(protocol: SockProtocol) -> io::Result<Self> {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Ok(Self { fd, sequence: 0, buffer: vec![0; BUFFER] })
+        Ok(Self {
+            fd,
+            sequence: 0,
+            buffer: vec![0; BUFFER],
+        })
     }
 
     /// Makes room for `bytes` of one message (a large batch) in the send buffer.
@@ -60,7 +65,11 @@ impl Socket {
     /// Sends whole messages.
     pub(crate) fn send(&self, messages: &[u8]) -> io::Result<()> {
         let sent = retry(|| send(self.fd.as_raw_fd(), messages, MsgFlags::empty()))?;
-        if sent == messages.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        if sent == messages.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
     }
 
     /// Reads until the acknowledgement, or the error, of `sequence`.
@@ -75,6 +84,47 @@ impl Socket {
             })?;
         }
         answer.unwrap_or(Ok(()))
+    }
+
+    /// Reads the one message that answers `sequence`, and shows it.
+    pub(crate) fn answer<T>(
+        &mut self,
+        sequence: u32,
+        mut see: impl FnMut(&Frame<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut answer = None;
+        while answer.is_none() {
+            self.receive(|frame| {
+                if frame.sequence == sequence && answer.is_none() {
+                    if frame.kind == ERROR {
+                        error_code(frame.payload)?;
+                    } else {
+                        answer = Some(see(frame)?);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Reads until a batch is answered: by the acknowledgement of its last message, or by an error on its first, which
+    /// stands for the batch as a whole. The first error of any message in between is the result.
+    pub(crate) fn batch_acknowledged(&mut self, first: u32, last: u32) -> io::Result<()> {
+        let (mut answered, mut result) = (false, Ok(()));
+        while !answered {
+            self.receive(|frame| {
+                if frame.kind == ERROR {
+                    let code = error_code(frame.payload);
+                    answered |= frame.sequence == last || (frame.sequence == first && code.is_err());
+                    if result.is_ok() {
+                        result = code;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        result
     }
 
     /// Reads a dump to its end and shows each message of it to `see`. `Interrupted` means that the dump is not consistent
@@ -100,7 +150,11 @@ impl Socket {
                 }
             })?;
         }
-        if torn { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        if torn {
+            Err(io::ErrorKind::Interrupted.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads one datagram and shows its frames.
@@ -129,7 +183,12 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
 fn split_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
     let payload = bytes.get(HEADER..length)?;
-    let frame = Frame { kind: u16_at(bytes, 4)?, flags: u16_at(bytes, 6)?, sequence: u32_at(bytes, 8)?, payload };
+    let frame = Frame {
+        kind: u16_at(bytes, 4)?,
+        flags: u16_at(bytes, 6)?,
+        sequence: u32_at(bytes, 8)?,
+        payload,
+    };
     Some((frame, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
@@ -185,6 +244,9 @@ mod tests {
     #[test]
     fn errors_carry_the_errno() {
         assert!(error_code(&0_i32.to_ne_bytes()).is_ok());
-        assert_eq!(error_code(&(-17_i32).to_ne_bytes()).unwrap_err().raw_os_error(), Some(17));
+        assert_eq!(
+            error_code(&(-17_i32).to_ne_bytes()).unwrap_err().raw_os_error(),
+            Some(17)
+        );
     }
 }

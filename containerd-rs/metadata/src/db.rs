@@ -1,0 +1,335 @@
+//! The one database: who writes, and when the disk is waited for.
+//!
+//! Writers put their job into a queue and wait for the writer's seat. Whoever gets it does all jobs that are queued in one
+//! transaction, so callers that come while the disk is busy share the next sync. A job that fails is taken back alone.
+//!
+//! A *relaxed* write is seen by all at once and syncs nothing; it becomes durable with the next durable write of anybody,
+//! or after [`LAZY`]. So a crash can only take back a tail of relaxed writes that nothing durable was built upon.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use containerd_rs_core::{Error, Result};
+
+use crate::tx::{Read as _, ReadTx, Table, WriteTx, broken};
+
+/// How long a relaxed write may stay in memory.
+pub(crate) const LAZY: Duration = Duration::from_millis(100);
+
+/// The layout of tables and keys; rows have versions of their own.
+const LAYOUT: &[u8] = b"1";
+
+/// Rows are small and hot ones few: more cache is wasted memory.
+const CACHE: usize = 4 << 20;
+
+/// When a write must be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Before the call returns.
+    Durable,
+    /// Before anything durable that comes later.
+    Relaxed,
+}
+
+/// The database.
+pub(crate) struct Db {
+    shared: Arc<Shared>,
+    flusher: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    redb: redb::Database,
+    queue: Mutex<VecDeque<Box<dyn Job>>>,
+    seat: Mutex<()>,
+    /// Whether there are relaxed writes in memory.
+    lazy: AtomicBool,
+    flush: Mutex<Flush>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Flush {
+    wanted: bool,
+    stop: bool,
+}
+
+/// A queued write: done once, then told how the transaction ended.
+trait Job: Send {
+    fn durability(&self) -> Durability;
+    fn run(&mut self, tx: &mut WriteTx) -> Result<()>;
+    fn finish(self: Box<Self>, commit: std::result::Result<(), &str>);
+}
+
+struct TypedJob<T, F> {
+    durability: Durability,
+    work: Option<F>,
+    outcome: Option<Result<T>>,
+    slot: Arc<Mutex<Option<Result<T>>>>,
+}
+
+impl<T: Send, F: FnOnce(&mut WriteTx) -> Result<T> + Send> Job for TypedJob<T, F> {
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    fn run(&mut self, tx: &mut WriteTx) -> Result<()> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        tx.mark();
+        let outcome = work(tx);
+        let rolled = if outcome.is_err() { tx.roll_back() } else { Ok(()) };
+        self.outcome = Some(outcome);
+        rolled
+    }
+
+    fn finish(self: Box<Self>, commit: std::result::Result<(), &str>) {
+        let outcome = match (commit, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            // Its own error is the better one, and holds whatever became of the others.
+            (Err(_), Some(Err(error))) => Err(error),
+            (Err(why), _) => Err(Error::Internal(why.to_owned())),
+            (Ok(()), None) => Err(Error::Internal("metadata database: a write was not done".into())),
+        };
+        *lock(&self.slot) = Some(outcome);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Db {
+    /// Opens or makes the database file, and repairs it after a crash.
+    ///
+    /// # Errors
+    /// `Internal` for a damaged file, or one of a later version.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let redb = redb::Database::builder()
+            .set_cache_size(CACHE)
+            .create(path)
+            .map_err(|e| broken(&format!("open {}", path.display()), e))?;
+        let mut tx = WriteTx::begin(&redb)?;
+        tx.make_tables()?;
+        match tx.get(Table::Meta, b"version")? {
+            Some(version) if version == LAYOUT => {}
+            Some(version) => {
+                let shown = version.escape_ascii();
+                return Err(broken(
+                    &format!("open {}", path.display()),
+                    format_args!("layout {shown} is not known"),
+                ));
+            }
+            None => tx.put(Table::Meta, b"version", LAYOUT)?,
+        }
+        tx.commit(true)?;
+        let shared = Arc::new(Shared {
+            redb,
+            queue: Mutex::default(),
+            seat: Mutex::default(),
+            lazy: AtomicBool::new(false),
+            flush: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let flusher = std::thread::Builder::new()
+            .name("metadata-flush".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || shared.flush_loop()
+            })
+            .map_err(|e| Error::io("spawn the metadata flusher", e))?;
+        Ok(Db {
+            shared,
+            flusher: Some(flusher),
+        })
+    }
+
+    /// The state as the last write left it.
+    pub(crate) fn read(&self) -> Result<ReadTx> {
+        ReadTx::begin(&self.shared.redb)
+    }
+
+    /// Does a write, all of it or nothing, together with those of others.
+    pub(crate) fn write<T, F>(&self, durability: Durability, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteTx) -> Result<T> + Send + 'static,
+    {
+        self.shared.write(durability, work)
+    }
+
+    /// Waits until all that was written is on disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.shared.sync()
+    }
+}
+
+impl Shared {
+    fn write<T, F>(&self, durability: Durability, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteTx) -> Result<T> + Send + 'static,
+    {
+        let slot = Arc::new(Mutex::new(None));
+        let job = TypedJob {
+            durability,
+            work: Some(work),
+            outcome: None,
+            slot: Arc::clone(&slot),
+        };
+        lock(&self.queue).push_back(Box::new(job));
+        // Whoever had the seat before us may have done our job; otherwise it is still in the queue.
+        let seat = lock(&self.seat);
+        if lock(&slot).is_none() {
+            self.serve();
+        }
+        drop(seat);
+        lock(&slot)
+            .take()
+            .unwrap_or_else(|| Err(Error::Internal("metadata database: a write was lost".into())))
+    }
+
+    /// Does all queued jobs in one transaction. The caller has the seat.
+    fn serve(&self) {
+        let mut jobs: Vec<_> = lock(&self.queue).drain(..).collect();
+        let durable = jobs.iter().any(|job| job.durability() == Durability::Durable);
+        let done = WriteTx::begin(&self.redb).and_then(|mut tx| {
+            jobs.iter_mut().try_for_each(|job| job.run(&mut tx))?;
+            tx.commit(durable)
+        });
+        match &done {
+            Ok(()) if durable => self.lazy.store(false, Ordering::Release),
+            Ok(()) => self.want_flush(),
+            Err(error) => tracing::error!(%error, "metadata could not be written"),
+        }
+        let why = done.err().map(|error| error.to_string());
+        for job in jobs {
+            job.finish(why.as_deref().map_or(Ok(()), Err));
+        }
+    }
+
+    fn want_flush(&self) {
+        if !self.lazy.swap(true, Ordering::AcqRel) {
+            lock(&self.flush).wanted = true;
+            self.wake.notify_one();
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.lazy.load(Ordering::Acquire) {
+            self.write(Durability::Durable, |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    fn flush_loop(&self) {
+        let mut state = lock(&self.flush);
+        while !state.stop {
+            if !state.wanted {
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.wanted = false;
+            let waited = self.wake.wait_timeout_while(state, LAZY, |state| !state.stop);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            if let Err(error) = self.sync() {
+                tracing::error!(%error, "metadata could not be flushed");
+            }
+            state = lock(&self.flush);
+        }
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        lock(&self.shared.flush).stop = true;
+        self.shared.wake.notify_all();
+        if let Some(flusher) = self.flusher.take()
+            && flusher.join().is_err()
+        {
+            tracing::error!("the metadata flusher panicked");
+        }
+        if let Err(error) = self.sync() {
+            tracing::error!(%error, "metadata could not be flushed at the end");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Db) {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("meta.redb")).unwrap();
+        (dir, db)
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_and_harms_nobody() {
+        let (_dir, db) = open();
+        db.write(Durability::Durable, |tx| tx.put(Table::Images, b"a", b"old"))
+            .unwrap();
+        let failed = db.write(Durability::Durable, |tx| {
+            tx.put(Table::Images, b"a", b"new")?;
+            tx.put(Table::Images, b"b", b"new")?;
+            tx.delete(Table::Images, b"a")?;
+            Err::<(), _>(Error::NotFound("x".into()))
+        });
+        assert!(failed.unwrap_err().is_not_found());
+        let tx = db.read().unwrap();
+        assert_eq!(tx.get(Table::Images, b"a").unwrap().as_deref(), Some(&b"old"[..]));
+        assert_eq!(tx.get(Table::Images, b"b").unwrap(), None);
+    }
+
+    #[test]
+    fn many_writers_lose_nothing() {
+        let (dir, db) = open();
+        std::thread::scope(|scope| {
+            for thread in 0..8u8 {
+                let db = &db;
+                scope.spawn(move || {
+                    for n in 0..50u8 {
+                        let durability = if n % 2 == 0 {
+                            Durability::Relaxed
+                        } else {
+                            Durability::Durable
+                        };
+                        let done = db.write(durability, move |tx| {
+                            tx.put(Table::Images, &[thread, n], b"x")?;
+                            if n % 5 == 0 {
+                                Err(Error::Aborted("x".into()))
+                            } else {
+                                Ok(())
+                            }
+                        });
+                        assert_eq!(done.is_err(), n % 5 == 0);
+                    }
+                });
+            }
+        });
+        drop(db);
+        let db = Db::open(&dir.path().join("meta.redb")).unwrap();
+        let mut count = 0;
+        db.read()
+            .unwrap()
+            .scan(Table::Images, b"", &mut |_, _| {
+                count += 1;
+                Ok(true)
+            })
+            .unwrap();
+        assert_eq!(count, 8 * 40);
+    }
+
+    #[test]
+    fn relaxed_writes_are_seen_at_once_and_kept_at_the_end() {
+        let (dir, db) = open();
+        db.write(Durability::Relaxed, |tx| tx.put(Table::Images, b"a", b"1"))
+            .unwrap();
+        assert!(db.read().unwrap().get(Table::Images, b"a").unwrap().is_some());
+        drop(db);
+        let db = Db::open(&dir.path().join("meta.redb")).unwrap();
+        assert!(db.read().unwrap().get(Table::Images, b"a").unwrap().is_some());
+    }
+}

@@ -1,0 +1,35 @@
+//! The client's own terminal: raw while a container's terminal is shown in it, and as it was afterwards.
+
+use std::io::{IsTerminal as _, stdin};
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// Raw mode, until dropped. Without a terminal on standard input it does nothing.
+pub(crate) struct Raw(Option<Termios>);
+
+impl Raw {
+    pub(crate) fn enter() -> Self {
+        let before = stdin().is_terminal().then(|| tcgetattr(stdin()).ok()).flatten();
+        if let Some(before) = &before {
+            let mut raw = before.clone();
+            raw.make_raw();
+            // A terminal that can't be made raw still shows the output.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &raw);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+/// Height and width in characters, when standard output is a terminal.
+pub(crate) fn size() -> Option<(i32, i32)> {
+    let size = tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then(|| (size.ws_row.into(), size.ws_col.into()))
+}
