@@ -11,7 +11,7 @@ pub(crate) struct Filter;
 
 impl Filter {
     /// Compiles the configuration.
-    pub(crate) fn compile(_config: &LinuxSeccomp) -> Result<Self, Error> {
+    pub(crate) fn compile(_config: &LinuxSeccomp) -> Result<Option<Self>, Error> {
         Err(Error::Seccomp("filters are not supported by this build".into()))
     }
 

@@ -83,10 +83,6 @@ impl Directory {
         if self.path.exists() { Ok(Lock(fd)) } else { Err(Error::NotFound(self.id.clone())) }
     }
 
-    pub(crate) fn exists(&self) -> bool {
-        self.path.is_dir()
-    }
-
     fn record_path(&self) -> PathBuf {
         self.path.join("state.json")
     }

@@ -24,7 +24,6 @@ pub(crate) struct JoinContext<'a> {
     pub(crate) namespaces: i32,
     pub(crate) cgroup_files: Vec<CString>,
     pub(crate) stdio: Option<[OwnedFd; 3]>,
-    pub(crate) terminal: bool,
     pub(crate) preserve_fds: u32,
     pub(crate) keyring: Option<CString>,
     pub(crate) seccomp: Option<&'a Filter>,
@@ -57,7 +56,7 @@ fn stages(context: &JoinContext<'_>) -> Result<Infallible, Fail> {
     if let Some(name) = &context.keyring {
         join_keyring(name)?;
     }
-    let console = if context.terminal { Some(make_console(context)?) } else { None };
+    let console = if context.plan.terminal { Some(make_console(context)?) } else { None };
     set_streams(console.as_ref(), context.stdio.as_ref(), plan.uid)?;
     finish::set_labels(plan)?;
     finish::set_scheduling(plan)?;

@@ -47,7 +47,6 @@ pub(crate) struct Context<'a> {
     pub(crate) userns: Vec<Option<OwnedFd>>,
     /// What becomes 0, 1, 2; the caller's own when absent.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
-    pub(crate) terminal: bool,
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
     pub(crate) keyring: Option<CString>,
@@ -211,7 +210,7 @@ fn build_root(context: &Context<'_>) -> Result<Option<OwnedFd>, Fail> {
     context.enter_cgroup_namespace()?;
     rootfs.make_dev(plan)?;
     run_hooks(context)?;
-    let console = if context.terminal { Some(make_console(context, &rootfs)?) } else { None };
+    let console = if context.plan.process.terminal { Some(make_console(context, &rootfs)?) } else { None };
     rootfs.seal(plan)?;
     rootfs.enter(plan, context.no_pivot)?;
     Ok(console)

@@ -134,8 +134,3 @@ fn make_parent_private(path: &Path) -> Result<(), Fail> {
     let target = CString::new(Path::new(mountpoint).as_os_str().as_bytes()).map_err(|_| Fail::new("NUL in mountinfo"))?;
     sys::set_propagation(&target, libc::MS_PRIVATE).step(|| format!("making {mountpoint} private"))
 }
-
-/// Opens a directory of the root to look at it.
-pub(crate) fn open_path(root: BorrowedFd<'_>, path: &str) -> std::io::Result<OwnedFd> {
-    inroot::open_no_links(root, Path::new(path), OFlags::PATH)
-}

@@ -20,11 +20,3 @@ pub(crate) fn lines(mappings: Option<&[LinuxIdMapping]>) -> String {
     }
     text
 }
-
-/// The host's id for `id` of the container; `None` when it is not mapped.
-pub(crate) fn to_host(mappings: Option<&[LinuxIdMapping]>, id: u32) -> Option<u32> {
-    mappings.unwrap_or_default().iter().find_map(|mapping| {
-        let offset = id.checked_sub(mapping.container_id())?;
-        (offset < mapping.size()).then(|| mapping.host_id().checked_add(offset)).flatten()
-    })
-}

@@ -130,13 +130,20 @@ pub(crate) fn capability_masks(sets: &LinuxCapabilities, warnings: &mut Vec<Stri
         }
         bits
     };
-    CapabilityMasks {
+    let mut masks = CapabilityMasks {
         bounding: mask(sets.bounding()),
         effective: mask(sets.effective()),
         inheritable: mask(sets.inheritable()),
         permitted: mask(sets.permitted()),
         ambient: mask(sets.ambient()),
+    };
+    // The kernel raises into the ambient set only what is permitted and inheritable.
+    let possible = masks.ambient & masks.permitted & masks.inheritable;
+    if possible != masks.ambient {
+        warnings.push("ignoring ambient capabilities that are not both permitted and inheritable".into());
+        masks.ambient = possible;
     }
+    masks
 }
 
 fn rlimits(process: &Process) -> Result<Vec<(u32, u64, u64)>, Error> {

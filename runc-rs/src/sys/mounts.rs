@@ -45,13 +45,6 @@ pub(crate) struct MountAttr {
     pub(crate) userns_fd: u64,
 }
 
-impl MountAttr {
-    /// Whether it changes nothing.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.set == 0 && self.clear == 0 && self.propagation == 0
-    }
-}
-
 /// Changes attributes of the mount that `fd` is the root of; with `recursive` of everything mounted beneath it too.
 pub(crate) fn mount_setattr(fd: impl AsFd, attr: &MountAttr, recursive: bool) -> io::Result<()> {
     let empty: &CStr = c"";
