@@ -88,7 +88,10 @@ fn users_networks_come_and_go() {
         );
 
         let a = lab.try_start(&controller, "a", "front", &[]).unwrap();
-        assert_eq!(controller.network("front").unwrap().endpoints, [a.endpoint.clone()]);
+        assert_eq!(
+            controller.network("front").unwrap().endpoints,
+            std::slice::from_ref(&a.endpoint)
+        );
         let busy = controller.remove_network("front").unwrap_err().to_string();
         assert!(
             busy.starts_with("error while removing network: network front has active endpoints (name:\"name-of-a\"")

@@ -8,9 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 
-use nix::sys::socket::SockProtocol;
-
-use super::nfnetlink::{FAMILY, put};
+use super::nfnetlink::{FAMILY, Kept, put};
 use super::nla::{Attrs, find};
 use super::socket::Socket;
 use crate::error::{Error, Result};
@@ -66,17 +64,18 @@ impl Tuple {
 }
 
 /// Forgets connections. One that ends by itself meanwhile is no error.
-pub(crate) fn forget(what: &Forget) -> Result<()> {
-    forget_all(what).map_err(|source| Error::Netlink {
-        what: "clear UDP connections".to_owned(),
-        source,
-    })
+pub(crate) fn forget(socket: &mut Kept, what: &Forget) -> Result<()> {
+    socket
+        .with(|socket| forget_all(socket, what))
+        .map_err(|source| Error::Netlink {
+            what: "clear UDP connections".to_owned(),
+            source,
+        })
 }
 
-fn forget_all(what: &Forget) -> io::Result<()> {
-    let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)?;
+fn forget_all(socket: &mut Socket, what: &Forget) -> io::Result<()> {
     let mut found: Vec<Vec<u8>> = Vec::new();
-    let sequence = request(&mut socket, GET, NLM_F_DUMP, &Attrs::new())?;
+    let sequence = request(socket, GET, NLM_F_DUMP, &Attrs::new())?;
     let dumped = socket.dump(sequence, |frame| {
         let entry = frame.payload.get(4..).unwrap_or_default();
         if what.wants(entry) {
@@ -91,7 +90,7 @@ fn forget_all(what: &Forget) -> io::Result<()> {
     }
     for tuple in found {
         let sequence = request(
-            &mut socket,
+            socket,
             DELETE,
             NLM_F_ACK,
             &Attrs::new().bytes(TUPLE_ORIGINAL | 0x8000, &tuple),
