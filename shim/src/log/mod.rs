@@ -1,0 +1,5 @@
+//! Docker's json-file log: the format, and the file with its rotation.
+
+mod line;
+
+pub use line::{PART, Timestamp, encode};

@@ -1,0 +1,5 @@
+//! Standard streams: where they lead, and how bytes get there.
+
+mod uri;
+
+pub use uri::{DockerLog, Target, UriError};
