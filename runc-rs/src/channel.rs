@@ -93,8 +93,14 @@ impl Channel {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        let Some((kind, body)) = buffer.get(..length).and_then(<[u8]>::split_first) else { return Ok(None) };
-        let number = || body.try_into().map(i32::from_le_bytes).map_err(|_| io::Error::from(Errno::BADMSG));
+        let Some((kind, body)) = buffer.get(..length).and_then(<[u8]>::split_first) else {
+            return Ok(None);
+        };
+        let number = || {
+            body.try_into()
+                .map(i32::from_le_bytes)
+                .map_err(|_| io::Error::from(Errno::BADMSG))
+        };
         Ok(Some(match (kind, fd) {
             (b'U', _) => Message::MapUsers,
             (b'S', _) => Message::Successor(number()?),

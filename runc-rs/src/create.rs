@@ -45,9 +45,19 @@ pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Resul
     let prepared = prepare(id, &mut options)?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
-    let mut undo = Undo { directory, cgroup: None, pid: None, poststop: None };
+    let mut undo = Undo {
+        directory,
+        cgroup: None,
+        pid: None,
+        poststop: None,
+    };
     match build(&prepared, &mut undo, id, options) {
-        Ok((pid, console)) => Ok(Created { pid, pidfd: open_pidfd(pid), console, warnings: prepared.warnings }),
+        Ok((pid, console)) => Ok(Created {
+            pid,
+            pidfd: open_pidfd(pid),
+            console,
+            warnings: prepared.warnings,
+        }),
         Err(error) => {
             undo.run();
             Err(error)
@@ -61,23 +71,43 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 
 /// Reads and checks all input.
 fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
-    let bundle = options.bundle.canonicalize().map_err(|error| Error::file("open", &options.bundle, error))?;
-    let spec = match options.spec.take() {
-        Some(spec) => spec,
-        None => crate::load_spec(&bundle)?,
+    let bundle = options
+        .bundle
+        .canonicalize()
+        .map_err(|error| Error::file("open", &options.bundle, error))?;
+    let (spec, mut warnings) = match options.spec.take() {
+        Some(spec) => (spec, Vec::new()),
+        None => crate::load_spec_with_warnings(&bundle)?,
     };
-    let mut warnings = Vec::new();
+    runtime_spec::validate(&spec).map_err(|error| Error::config(error.field, error.reason))?;
     let mut plan = Plan::new(&spec, &bundle, &mut warnings)?;
     plan.rootfs = check_rootfs(&plan.rootfs)?;
     check_io(&plan, &options.io)?;
     let linux = spec.linux().as_ref();
-    let filter = linux.and_then(|linux| linux.seccomp().as_ref()).map(Filter::compile).transpose()?.flatten();
+    let filter = linux
+        .and_then(|linux| linux.seccomp().as_ref())
+        .map(Filter::compile)
+        .transpose()?
+        .flatten();
     let host = Host::detect().map_err(|error| Error::Cgroup(error.to_string()))?;
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let cgroup = Cgroup::new(&host, &runc_rs_cgroups::host::container_path(path, id), Driver::Cgroupfs)
-        .map_err(|error| Error::Cgroup(error.to_string()))?;
+    let cgroup = Cgroup::new(
+        &host,
+        &runc_rs_cgroups::host::container_path(path, id),
+        Driver::Cgroupfs,
+    )
+    .map_err(|error| Error::Cgroup(error.to_string()))?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
-    Ok(Prepared { plan, spec, filter, host, cgroup, joins, pid_namespace, warnings })
+    Ok(Prepared {
+        plan,
+        spec,
+        filter,
+        host,
+        cgroup,
+        joins,
+        pid_namespace,
+        warnings,
+    })
 }
 
 fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
@@ -85,7 +115,9 @@ fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
         action: format!("invalid rootfs {}", rootfs.display()),
         source: std::io::Error::other(message),
     };
-    let real = rootfs.canonicalize().map_err(|error| Error::system(format!("invalid rootfs: stat {}", rootfs.display()), error))?;
+    let real = rootfs
+        .canonicalize()
+        .map_err(|error| Error::system(format!("invalid rootfs: stat {}", rootfs.display()), error))?;
     if !real.is_dir() {
         return Err(invalid("not a directory".into()));
     }
@@ -97,12 +129,14 @@ fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
 
 fn check_io(plan: &Plan, io: &Io) -> Result<(), Error> {
     match (plan.process.terminal, io) {
-        (true, Io::Inherit | Io::Fds { .. }) => {
-            Err(Error::config("process.terminal", "cannot allocate tty if runc will detach without setting console socket"))
-        }
-        (false, Io::Terminal | Io::ConsoleSocket(_)) => {
-            Err(Error::config("process.terminal", "cannot use console socket if runc will not detach or allocate tty"))
-        }
+        (true, Io::Inherit | Io::Fds { .. }) => Err(Error::config(
+            "process.terminal",
+            "cannot allocate tty if runc will detach without setting console socket",
+        )),
+        (false, Io::Terminal | Io::ConsoleSocket(_)) => Err(Error::config(
+            "process.terminal",
+            "cannot use console socket if runc will not detach or allocate tty",
+        )),
         _ => Ok(()),
     }
 }
@@ -111,14 +145,28 @@ fn check_io(plan: &Plan, io: &Io) -> Result<(), Error> {
 fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNamespace), Error> {
     let mut joins = Vec::new();
     let in_child = init::namespaces::child_makes_pid_namespace(plan);
-    let mut pid = if plan.namespaces.new & libc::CLONE_NEWPID != 0 && !in_child { PidNamespace::New } else { PidNamespace::Own };
+    let mut pid = if plan.namespaces.new & libc::CLONE_NEWPID != 0 && !in_child {
+        PidNamespace::New
+    } else {
+        PidNamespace::Own
+    };
     for (flag, path) in &plan.namespaces.join {
-        let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
-            .map_err(|error| Error::file("open", path, error))?;
+        let fd = openat(
+            CWD,
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+        )
+        .map_err(|error| Error::file("open", path, error))?;
         match sys::namespace_type(fd.as_fd()) {
             Ok(found) if found == *flag => {}
             Ok(found) => {
-                let message = format!("{} is a {} namespace, not a {} namespace", path.display(), name(found), name(*flag));
+                let message = format!(
+                    "{} is a {} namespace, not a {} namespace",
+                    path.display(),
+                    name(found),
+                    name(*flag)
+                );
                 return Err(Error::config("linux.namespaces", message));
             }
             Err(error) => return Err(Error::file("not a namespace:", path, error)),
@@ -149,7 +197,12 @@ pub(crate) fn cgroup_files(cgroup: &Cgroup) -> Vec<CString> {
 }
 
 /// Makes the container. What is made is put into `undo` before it is made.
-fn build(prepared: &Prepared, undo: &mut Undo, id: &str, options: CreateOptions) -> Result<(i32, Option<OwnedFd>), Error> {
+fn build(
+    prepared: &Prepared,
+    undo: &mut Undo,
+    id: &str,
+    options: CreateOptions,
+) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut record = first_record(prepared, id, options.no_new_keyring);
     undo.directory.save(&record)?;
     if let Some(filter) = &prepared.filter {
@@ -218,7 +271,13 @@ fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
         owner: rustix::process::geteuid().as_raw(),
         pid: 0,
         start_time: 0,
-        annotations: prepared.spec.annotations().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        annotations: prepared
+            .spec
+            .annotations()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
         cgroup_paths: prepared.cgroup.paths().clone(),
         namespaces: plan.namespaces.all(),
         own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID != 0,
@@ -257,7 +316,11 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         plan,
         channel: child,
         fifo: undo.directory.make_fifo()?,
-        joins: prepared.joins.iter().map(|(flag, fd)| Ok((*flag, fd.try_clone()?))).collect::<std::io::Result<_>>()
+        joins: prepared
+            .joins
+            .iter()
+            .map(|(flag, fd)| Ok((*flag, fd.try_clone()?)))
+            .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
         cgroup_files: cgroup_files(&prepared.cgroup),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
@@ -288,18 +351,23 @@ pub(crate) fn hook_state(record: &Record, status: Status, pid: i32) -> HookState
 
 /// Makes the cgroup and puts the limits in force, with the default devices after the configured rules.
 fn make_cgroup(prepared: &Prepared) -> Result<(), Error> {
-    let failed = |error: runc_rs_cgroups::Error| {
-        Error::Process(format!("unable to apply cgroup configuration: {error}"))
-    };
+    let failed =
+        |error: runc_rs_cgroups::Error| Error::Process(format!("unable to apply cgroup configuration: {error}"));
     let cgroup = &prepared.cgroup;
     if cgroup.exists() {
         let there = cgroup.pids().map_err(failed)?.len();
         if there != 0 {
-            return Err(Error::Cgroup(format!("container's cgroup is not empty: {there} process(es) found")));
+            return Err(Error::Cgroup(format!(
+                "container's cgroup is not empty: {there} process(es) found"
+            )));
         }
     }
     cgroup.create().map_err(failed)?;
-    let configured = prepared.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let configured = prepared
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
     let mut resources: LinuxResources = configured.cloned().unwrap_or_default();
     let mut rules = resources.devices().clone().unwrap_or_default();
     rules.extend(runc_rs_cgroups::devices::default_rules());
@@ -326,7 +394,10 @@ fn converse(
     let mut pid = first;
     let mut console = None;
     loop {
-        match channel.receive().map_err(|error| Error::system("hear from the child", error))? {
+        match channel
+            .receive()
+            .map_err(|error| Error::system("hear from the child", error))?
+        {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
@@ -356,16 +427,26 @@ fn converse(
 
 /// runc's prefix for what fails inside, save for the program itself, on whose words callers match.
 pub(crate) fn during_init(text: String) -> String {
-    if text.starts_with("exec: ") || text.starts_with("chdir to cwd") { text } else { format!("error during container init: {text}") }
+    if text.starts_with("exec: ") || text.starts_with("chdir to cwd") {
+        text
+    } else {
+        format!("error during container init: {text}")
+    }
 }
 
 /// What to say of a child that is gone without a word.
 pub(crate) fn died(pid: i32) -> String {
     match process::reap(pid) {
         Some(status) if libc::WIFSIGNALED(status) => {
-            format!("the container's process was killed by signal {}", libc::WTERMSIG(status))
+            format!(
+                "the container's process was killed by signal {}",
+                libc::WTERMSIG(status)
+            )
         }
-        Some(status) => format!("the container's process ended early with status {}", libc::WEXITSTATUS(status)),
+        Some(status) => format!(
+            "the container's process ended early with status {}",
+            libc::WEXITSTATUS(status)
+        ),
         None => "the container's process ended early".into(),
     }
 }
@@ -394,7 +475,11 @@ impl Undo {
         }
         let _ = self.directory.remove();
         if let Some(record) = &self.poststop {
-            let _ = hooks::run("poststop", &record.hooks.poststop, &hook_state(record, Status::Stopped, 0));
+            let _ = hooks::run(
+                "poststop",
+                &record.hooks.poststop,
+                &hook_state(record, Status::Stopped, 0),
+            );
         }
     }
 }

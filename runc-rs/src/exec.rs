@@ -24,7 +24,11 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
     check_status(&record, &directory, options.ignore_paused)?;
     let mut warnings = Vec::new();
     let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
-    let filter = if record.seccomp { Some(Filter::from_bytes(&directory.load_filter()?)?) } else { None };
+    let filter = if record.seccomp {
+        Some(Filter::from_bytes(&directory.load_filter()?)?)
+    } else {
+        None
+    };
     let console_socket = match &options.io {
         Io::ConsoleSocket(path) => Some(sockets::connect_to(path)?),
         _ => None,
@@ -35,7 +39,12 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         let console = converse(&channel, pid)?;
         let console = hand_over(console, console_socket)?;
         announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
-        Ok(Created { pid, pidfd: open_pidfd(pid), console, warnings })
+        Ok(Created {
+            pid,
+            pidfd: open_pidfd(pid),
+            console,
+            warnings,
+        })
     };
     finish().inspect_err(|_: &Error| {
         if let Some(pid) = Pid::from_raw(pid) {
@@ -47,13 +56,20 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
 }
 
 fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> Result<(), Error> {
-    let refuse = |status, message: &str| Err(Error::WrongStatus { id: record.id.clone(), status, message: message.into() });
+    let refuse = |status, message: &str| {
+        Err(Error::WrongStatus {
+            id: record.id.clone(),
+            status,
+            message: message.into(),
+        })
+    };
     match lifecycle::status(record, directory)? {
         Status::Stopped => refuse(Status::Stopped, "cannot exec in a stopped container"),
         Status::Creating => refuse(Status::Creating, "cannot exec in a container that is being created"),
-        Status::Paused if !ignore_paused => {
-            refuse(Status::Paused, "cannot exec in a paused container (use --ignore-paused to override)")
-        }
+        Status::Paused if !ignore_paused => refuse(
+            Status::Paused,
+            "cannot exec in a paused container (use --ignore-paused to override)",
+        ),
         _ => Ok(()),
     }
 }
@@ -63,12 +79,14 @@ fn plan(process: &Process, record: &Record, io: &Io, warnings: &mut Vec<String>)
     let mut plan = plan_process(process, warnings)?;
     plan.capabilities = plan.capabilities.or(record.capabilities);
     match (plan.terminal, io) {
-        (true, Io::Inherit | Io::Fds { .. }) => {
-            Err(Error::config("process.terminal", "cannot allocate tty if runc will detach without setting console socket"))
-        }
-        (false, Io::Terminal | Io::ConsoleSocket(_)) => {
-            Err(Error::config("process.terminal", "cannot use console socket if runc will not detach or allocate tty"))
-        }
+        (true, Io::Inherit | Io::Fds { .. }) => Err(Error::config(
+            "process.terminal",
+            "cannot allocate tty if runc will detach without setting console socket",
+        )),
+        (false, Io::Terminal | Io::ConsoleSocket(_)) => Err(Error::config(
+            "process.terminal",
+            "cannot use console socket if runc will not detach or allocate tty",
+        )),
         _ => Ok(plan),
     }
 }
@@ -82,7 +100,10 @@ fn fork(
     let gone = || Error::NotRunning(record.id.clone());
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(gone)?;
     let pid_namespace = if record.namespaces & libc::CLONE_NEWPID != 0 {
-        PidNamespace::Join(init.try_clone().map_err(|error| Error::system("dup of the pidfd", error))?)
+        PidNamespace::Join(
+            init.try_clone()
+                .map_err(|error| Error::system("dup of the pidfd", error))?,
+        )
     } else {
         PidNamespace::Own
     };
@@ -107,7 +128,10 @@ fn converse(channel: &Channel, pid: i32) -> Result<Option<std::os::fd::OwnedFd>,
     let mut console = None;
     let mut ready = false;
     loop {
-        match channel.receive().map_err(|error| Error::system("hear from the child", error))? {
+        match channel
+            .receive()
+            .map_err(|error| Error::system("hear from the child", error))?
+        {
             Some(Message::Ready) => ready = true,
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),

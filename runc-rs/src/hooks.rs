@@ -36,8 +36,11 @@ pub(crate) fn run(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> 
     if hooks.is_empty() {
         return Ok(());
     }
-    let input = serde_json::to_vec(state)
-        .map_err(|error| Error::Hook { kind, index: 0, message: error.to_string() })?;
+    let input = serde_json::to_vec(state).map_err(|error| Error::Hook {
+        kind,
+        index: 0,
+        message: error.to_string(),
+    })?;
     for (index, hook) in hooks.iter().enumerate() {
         run_one(hook, &input).map_err(|message| Error::Hook { kind, index, message })?;
     }
@@ -47,14 +50,21 @@ pub(crate) fn run(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> 
 fn run_one(hook: &Hook, input: &[u8]) -> Result<(), String> {
     let say = |error: &std::io::Error| Words(error).to_string();
     let mut stdin = memory("hook-stdin").map_err(|e| say(&e))?;
-    stdin.write_all(input).and_then(|()| stdin.seek(SeekFrom::Start(0))).map_err(|e| say(&e))?;
+    stdin
+        .write_all(input)
+        .and_then(|()| stdin.seek(SeekFrom::Start(0)))
+        .map_err(|e| say(&e))?;
     let stdout = memory("hook-stdout").map_err(|e| say(&e))?;
     let stderr = memory("hook-stderr").map_err(|e| say(&e))?;
     let shared = |file: &File| file.try_clone().map(Stdio::from).map_err(|e| say(&e));
 
     let args = hook.args().as_deref().unwrap_or_default();
     let mut command = Command::new(hook.path());
-    command.env_clear().stdin(Stdio::from(stdin)).stdout(shared(&stdout)?).stderr(shared(&stderr)?);
+    command
+        .env_clear()
+        .stdin(Stdio::from(stdin))
+        .stdout(shared(&stdout)?)
+        .stderr(shared(&stderr)?);
     if let Some((name, rest)) = args.split_first() {
         use std::os::unix::process::CommandExt;
         command.arg0(name).args(rest);
@@ -64,8 +74,13 @@ fn run_one(hook: &Hook, input: &[u8]) -> Result<(), String> {
             command.env(name, value);
         }
     }
-    let mut child = command.spawn().map_err(|e| format!("fork/exec {}: {}", hook.path().display(), say(&e)))?;
-    let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
+    let mut child = command
+        .spawn()
+        .map_err(|e| format!("fork/exec {}: {}", hook.path().display(), say(&e)))?;
+    let limit = hook
+        .timeout()
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .filter(|seconds| *seconds > 0);
     if let Some(seconds) = limit {
         if !ends_within(&child, Duration::from_secs(seconds)).map_err(|e| say(&e))? {
             // Already gone is as good as killed.
@@ -78,7 +93,12 @@ fn run_one(hook: &Hook, input: &[u8]) -> Result<(), String> {
     if status.success() {
         return Ok(());
     }
-    Err(format!("{}, stdout: {}, stderr: {}", exit_words(status), read_back(stdout), read_back(stderr)))
+    Err(format!(
+        "{}, stdout: {}, stderr: {}",
+        exit_words(status),
+        read_back(stdout),
+        read_back(stderr)
+    ))
 }
 
 /// A file in memory: a hook that leaves a daemon behind cannot keep us waiting for the end of a pipe.
@@ -88,7 +108,9 @@ fn memory(name: &str) -> std::io::Result<File> {
 
 fn read_back(mut file: File) -> String {
     let mut text = Vec::new();
-    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(OUTPUT_LIMIT).read_to_end(&mut text));
+    let read = file
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| file.take(OUTPUT_LIMIT).read_to_end(&mut text));
     match read {
         Ok(_) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) => Words(&error).to_string(),
@@ -105,12 +127,18 @@ fn exit_words(status: ExitStatus) -> String {
 }
 
 fn ends_within(child: &std::process::Child, limit: Duration) -> std::io::Result<bool> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH)?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(rustix::io::Errno::SRCH)?;
     let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        };
         match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
             Ok(0) => return Ok(false),
             Ok(_) => return Ok(true),
@@ -126,7 +154,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn hook(script: &str, timeout: Option<i64>) -> Hook {
-        let json = serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["X=y"], "timeout": timeout});
+        let json =
+            serde_json::json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["X=y"], "timeout": timeout});
         serde_json::from_value(json).unwrap()
     }
 
@@ -145,13 +174,22 @@ mod tests {
 
     #[test]
     fn the_state_is_on_standard_input_and_the_environment_is_the_hooks_own() {
-        run_script(r#"read s; case "$s" in *'"pid":42'*) ;; *) exit 3;; esac; [ "$(env | grep -c HOME=)" = 0 ] && [ $X = y ]"#, None).unwrap();
+        run_script(
+            r#"read s; case "$s" in *'"pid":42'*) ;; *) exit 3;; esac; [ "$(env | grep -c HOME=)" = 0 ] && [ $X = y ]"#,
+            None,
+        )
+        .unwrap();
     }
 
     #[test]
     fn a_failing_hook_is_told_with_its_output() {
-        let error = run_script("echo out; echo err >&2; exit 7", None).unwrap_err().to_string();
-        assert_eq!(error, "error running prestart hook #0: exit status 7, stdout: out\n, stderr: err\n");
+        let error = run_script("echo out; echo err >&2; exit 7", None)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "error running prestart hook #0: exit status 7, stdout: out\n, stderr: err\n"
+        );
     }
 
     #[test]

@@ -29,16 +29,30 @@ pub(crate) enum Make {
 
 /// Opens `path` beneath `root`; symbolic links are followed inside the root, magic ones never.
 pub(crate) fn open(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    resolve(root.as_fd(), path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    resolve(
+        root.as_fd(),
+        path,
+        flags,
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+    )
 }
 
 /// Opens `path` beneath `root` where no component may be a symbolic link.
 pub(crate) fn open_no_links(root: impl AsFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    resolve(root.as_fd(), path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
+    resolve(
+        root.as_fd(),
+        path,
+        flags,
+        ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS,
+    )
 }
 
 fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlags, how: ResolveFlags) -> io::Result<OwnedFd> {
-    let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
+    let path = if path.as_os_str().is_empty() {
+        Path::new("/")
+    } else {
+        path
+    };
     for _ in 0..MAX_RETRIES {
         match fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
             // EAGAIN: a rename or mount somewhere on the machine made the kernel doubt a "..".
@@ -75,7 +89,12 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(root: BorrowedFd<'a>) -> io::Result<Self> {
-        Ok(Self { root, trail: Vec::new(), ahead: VecDeque::new(), links: 0 })
+        Ok(Self {
+            root,
+            trail: Vec::new(),
+            ahead: VecDeque::new(),
+            links: 0,
+        })
     }
 
     fn here(&self) -> BorrowedFd<'_> {
@@ -187,7 +206,12 @@ mod tests {
         ensure(&fd, Path::new("/absolute/x"), Make::Directory).unwrap();
         ensure(&fd, Path::new("/relative/y"), Make::File).unwrap();
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-        assert!(dir.path().join(outside.path().strip_prefix("/").unwrap()).join("x").is_dir());
+        assert!(
+            dir.path()
+                .join(outside.path().strip_prefix("/").unwrap())
+                .join("x")
+                .is_dir()
+        );
         assert!(dir.path().join("tmp/y").is_file());
     }
 

@@ -26,6 +26,7 @@ mod channel;
 mod create;
 mod error;
 mod exec;
+mod features;
 mod hooks;
 mod init;
 mod inroot;
@@ -47,6 +48,7 @@ mod words;
 use std::path::Path;
 
 pub use error::Error;
+pub use features::features;
 pub use options::{CreateOptions, Created, ExecOptions, Io};
 pub use runtime::Runtime;
 pub use state::{State, Status};
@@ -54,14 +56,30 @@ pub use state::{State, Status};
 /// Reads the bundle's `config.json`.
 ///
 /// # Errors
-/// [`Error::File`] or [`Error::Json`], with the path.
+/// [`Error::NoConfig`], [`Error::File`] or [`Error::Json`], with the path and the field.
 pub fn load_spec(bundle: &Path) -> Result<oci_spec::runtime::Spec, Error> {
+    load_spec_with_warnings(bundle).map(|(spec, _)| spec)
+}
+
+/// As [`load_spec`], with what was left out of the configuration.
+pub(crate) fn load_spec_with_warnings(bundle: &Path) -> Result<(oci_spec::runtime::Spec, Vec<String>), Error> {
     let path = bundle.join("config.json");
     let text = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::NoConfig(path));
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoConfig(path)),
         result => result.map_err(|error| Error::file("read", &path, error))?,
     };
-    serde_json::from_slice(&text).map_err(|error| Error::Json { path, message: error.to_string() })
+    let loaded = runtime_spec::load::load_with_warnings(&text).map_err(|error| Error::Json {
+        path,
+        message: error.to_string(),
+    })?;
+    let unknown = loaded.unknown_capabilities;
+    let warnings = if unknown.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!(
+            "ignoring unknown or unavailable capabilities: [{}]",
+            unknown.join(" ")
+        )]
+    };
+    Ok((loaded.spec, warnings))
 }

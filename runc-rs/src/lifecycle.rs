@@ -38,7 +38,11 @@ pub(crate) fn status(record: &Record, directory: &Directory) -> Result<Status, E
     if is_paused(record)? {
         return Ok(Status::Paused);
     }
-    Ok(if directory.waits_for_start() { Status::Created } else { Status::Running })
+    Ok(if directory.waits_for_start() {
+        Status::Created
+    } else {
+        Status::Running
+    })
 }
 
 fn is_paused(record: &Record) -> Result<bool, Error> {
@@ -51,7 +55,11 @@ fn is_paused(record: &Record) -> Result<bool, Error> {
 }
 
 fn wrong(record: &Record, status: Status, message: impl Into<String>) -> Error {
-    Error::WrongStatus { id: record.id.clone(), status, message: message.into() }
+    Error::WrongStatus {
+        id: record.id.clone(),
+        status,
+        message: message.into(),
+    }
 }
 
 pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
@@ -60,15 +68,41 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
     let record = directory.load()?;
     match status(&record, &directory)? {
         Status::Created => {}
-        Status::Stopped => return Err(wrong(&record, Status::Stopped, "cannot start a container that has stopped")),
-        Status::Running => return Err(wrong(&record, Status::Running, "cannot start an already running container")),
-        status => return Err(wrong(&record, status, format!("cannot start a container in the {status} state"))),
+        Status::Stopped => {
+            return Err(wrong(
+                &record,
+                Status::Stopped,
+                "cannot start a container that has stopped",
+            ));
+        }
+        Status::Running => {
+            return Err(wrong(
+                &record,
+                Status::Running,
+                "cannot start an already running container",
+            ));
+        }
+        status => {
+            return Err(wrong(
+                &record,
+                status,
+                format!("cannot start a container in the {status} state"),
+            ));
+        }
     }
     if !directory.wake()? {
-        return Err(wrong(&record, Status::Stopped, "cannot start a container that has stopped"));
+        return Err(wrong(
+            &record,
+            Status::Stopped,
+            "cannot start a container that has stopped",
+        ));
     }
     drop(lock);
-    hooks::run("poststart", &record.hooks.poststart, &hook_state(&record, Status::Running, record.pid))
+    hooks::run(
+        "poststart",
+        &record.hooks.poststart,
+        &hook_state(&record, Status::Running, record.pid),
+    )
 }
 
 fn state_of(record: Record, directory: &Directory) -> Result<State, Error> {
@@ -88,9 +122,15 @@ fn state_of(record: Record, directory: &Directory) -> Result<State, Error> {
 
 /// The user's name on the host. runc leaves it empty where it cannot tell; a number says more.
 fn owner_name(uid: u32) -> String {
-    let table = if uid == 0 { return "root".into() } else { std::fs::read_to_string("/etc/passwd").unwrap_or_default() };
+    let table = if uid == 0 {
+        return "root".into();
+    } else {
+        std::fs::read_to_string("/etc/passwd").unwrap_or_default()
+    };
     let line = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let name = line.filter(|fields| fields.get(2).is_some_and(|id| *id == uid.to_string())).find_map(|fields| fields.first().map(|name| (*name).to_owned()));
+    let name = line
+        .filter(|fields| fields.get(2).is_some_and(|id| *id == uid.to_string()))
+        .find_map(|fields| fields.first().map(|name| (*name).to_owned()));
     name.unwrap_or_else(|| format!("#{uid}"))
 }
 
@@ -198,9 +238,13 @@ fn end(record: &Record) -> Result<(), Error> {
     if record.pid == 0 || !record.own_pid_namespace {
         group.kill(libc::SIGKILL).map_err(|error| failed(&error))?;
     }
-    let Some(init) = procinfo::open(record.pid, record.start_time) else { return Ok(()) };
+    let Some(init) = procinfo::open(record.pid, record.start_time) else {
+        return Ok(());
+    };
     match process::pidfd_send_signal(init.as_fd(), libc::SIGKILL) {
-        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(Error::system(format!("kill {}", record.pid), error)),
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+            return Err(Error::system(format!("kill {}", record.pid), error));
+        }
         _ => {}
     }
     if is_paused(record)? {
@@ -210,7 +254,10 @@ fn end(record: &Record) -> Result<(), Error> {
 }
 
 fn wait_for_end(init: &OwnedFd) -> Result<(), Error> {
-    let limit = Timespec { tv_sec: KILL_LIMIT.as_secs().cast_signed(), tv_nsec: 0 };
+    let limit = Timespec {
+        tv_sec: KILL_LIMIT.as_secs().cast_signed(),
+        tv_nsec: 0,
+    };
     loop {
         match poll(&mut [PollFd::new(init, PollFlags::IN)], Some(&limit)) {
             Ok(0) => return Err(Error::Process("container init still running".into())),
@@ -230,5 +277,9 @@ fn destroy(record: &Record, directory: &Directory, lock: Lock) -> Result<(), Err
     group.delete().map_err(|error| failed(&error))?;
     directory.remove()?;
     drop(lock);
-    hooks::run("poststop", &record.hooks.poststop, &hook_state(record, Status::Stopped, 0))
+    hooks::run(
+        "poststop",
+        &record.hooks.poststop,
+        &hook_state(record, Status::Stopped, 0),
+    )
 }

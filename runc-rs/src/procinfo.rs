@@ -25,7 +25,10 @@ fn parse(stat: &str) -> Option<ProcessInfo> {
     let mut fields = rest.split(' ');
     let state = fields.next()?;
     let start_time = fields.nth(18)?.parse().ok()?;
-    Some(ProcessInfo { start_time, ended: matches!(state, "Z" | "X" | "x") })
+    Some(ProcessInfo {
+        start_time,
+        ended: matches!(state, "Z" | "X" | "x"),
+    })
 }
 
 /// A pidfd of the process that has this number and start time, when it still lives.
@@ -43,7 +46,13 @@ mod tests {
     #[test]
     fn a_hostile_name_does_not_confuse() {
         let stat = "12 (a) Z 1 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
-        assert_eq!(parse(stat), Some(ProcessInfo { start_time: 4242, ended: false }));
+        assert_eq!(
+            parse(stat),
+            Some(ProcessInfo {
+                start_time: 4242,
+                ended: false
+            })
+        );
     }
 
     #[test]

@@ -10,7 +10,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals, fstatvfs, memfd_create, openat};
+use rustix::fs::{
+    CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals, fstatvfs,
+    memfd_create, openat,
+};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::sys::mounts::{ATTR_RDONLY, MountAttr, mount_setattr};
@@ -57,8 +60,19 @@ pub fn ensure() -> io::Result<()> {
 }
 
 fn clone_read_only() -> io::Result<OwnedFd> {
-    let tree = open_tree(CWD, EXE, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
-    mount_setattr(&tree, &MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false)?;
+    let tree = open_tree(
+        CWD,
+        EXE,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )?;
+    mount_setattr(
+        &tree,
+        &MountAttr {
+            set: ATTR_RDONLY,
+            ..MountAttr::default()
+        },
+        false,
+    )?;
     Ok(tree)
 }
 

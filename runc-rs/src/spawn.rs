@@ -29,8 +29,13 @@ pub(crate) fn fork_into(namespace: &PidNamespace, child: impl FnOnce() -> Infall
         PidNamespace::Own => None,
         // Namespaces for children belong to the thread, so this is sound in a program with several.
         _ => Some(
-            openat(CWD, c"/proc/thread-self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|error| Error::file("open", "/proc/thread-self/ns/pid", error))?,
+            openat(
+                CWD,
+                c"/proc/thread-self/ns/pid",
+                OFlags::RDONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .map_err(|error| Error::file("open", "/proc/thread-self/ns/pid", error))?,
         ),
     };
     match namespace {
@@ -69,7 +74,9 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     let result = match parent.receive() {
         Ok(Some(crate::channel::Message::Ready)) => write_maps(pid, uids, gids).and_then(|()| {
             let path = format!("/proc/{pid}/ns/user");
-            File::open(&path).map(OwnedFd::from).map_err(|error| Error::file("open", path, error))
+            File::open(&path)
+                .map(OwnedFd::from)
+                .map_err(|error| Error::file("open", path, error))
         }),
         _ => Err(failed(io::Error::from_raw_os_error(libc::EPERM))),
     };

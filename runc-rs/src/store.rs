@@ -42,7 +42,10 @@ impl Directory {
     /// The directory of `id` in `root`, whether it is there or not.
     pub(crate) fn new(root: &Path, id: &str) -> Result<Self, Error> {
         check_id(id)?;
-        Ok(Self { path: root.join(id), id: id.into() })
+        Ok(Self {
+            path: root.join(id),
+            id: id.into(),
+        })
     }
 
     /// Makes the directory and locks it. An existing one is [`Error::Exists`].
@@ -80,7 +83,11 @@ impl Directory {
             }
         }
         // Whoever held the lock before may have removed the directory.
-        if self.path.exists() { Ok(Lock(fd)) } else { Err(Error::NotFound(self.id.clone())) }
+        if self.path.exists() {
+            Ok(Lock(fd))
+        } else {
+            Err(Error::NotFound(self.id.clone()))
+        }
     }
 
     fn record_path(&self) -> PathBuf {
@@ -102,10 +109,15 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound(self.id.clone())),
             result => result.map_err(|error| Error::file("read", &path, error))?,
         };
-        let record: Record =
-            serde_json::from_slice(&text).map_err(|error| Error::Json { path: path.clone(), message: error.to_string() })?;
+        let record: Record = serde_json::from_slice(&text).map_err(|error| Error::Json {
+            path: path.clone(),
+            message: error.to_string(),
+        })?;
         if record.version != VERSION {
-            return Err(Error::Json { path, message: format!("version {} of the record is not known", record.version) });
+            return Err(Error::Json {
+                path,
+                message: format!("version {} of the record is not known", record.version),
+            });
         }
         Ok(record)
     }
@@ -113,7 +125,10 @@ impl Directory {
     /// Writes the record: a reader sees the old one or the new one.
     pub(crate) fn save(&self, record: &Record) -> Result<(), Error> {
         let path = self.record_path();
-        let text = serde_json::to_vec(record).map_err(|error| Error::Json { path: path.clone(), message: error.to_string() })?;
+        let text = serde_json::to_vec(record).map_err(|error| Error::Json {
+            path: path.clone(),
+            message: error.to_string(),
+        })?;
         write_atomically(&path, &text, 0o600)
     }
 
@@ -133,7 +148,8 @@ impl Directory {
         let path = self.fifo_path();
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
             .map_err(|error| Error::file("mkfifo", &path, error))?;
-        openat(CWD, &path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(|error| Error::file("open", path, error))
+        openat(CWD, &path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Error::file("open", path, error))
     }
 
     /// Whether the container still waits for `start`.
@@ -158,7 +174,9 @@ impl Directory {
     pub(crate) fn remove(&self) -> Result<(), Error> {
         for file in [self.fifo_path(), self.filter_path(), self.record_path()] {
             match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::file("remove", file, error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::file("remove", file, error));
+                }
                 _ => {}
             }
         }
@@ -194,7 +212,12 @@ pub(crate) fn write_atomically(path: &Path, text: &[u8], mode: u32) -> Result<()
     name.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(name);
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
         file.write_all(text)?;
         fs::rename(&temporary, path)
     };

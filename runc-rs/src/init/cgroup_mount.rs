@@ -20,7 +20,10 @@ use crate::sys::mounts as sys;
 /// Carries out `steps` at the mount's destination. With `ro`, everything is read-only when it returns.
 pub(crate) fn mount(root: BorrowedFd<'_>, plan: &MountPlan, steps: &[CgroupStep]) -> Result<(), Fail> {
     run(root, plan, steps).map_err(|Fail(why)| {
-        Fail(format!("error mounting \"cgroup\" to rootfs at {:?}: {why}", plan.destination.display().to_string()))
+        Fail(format!(
+            "error mounting \"cgroup\" to rootfs at {:?}: {why}",
+            plan.destination.display().to_string()
+        ))
     })
 }
 
@@ -33,8 +36,12 @@ fn run(root: BorrowedFd<'_>, plan: &MountPlan, steps: &[CgroupStep]) -> Result<(
     for step in steps {
         match step {
             CgroupStep::Tmpfs => {
-                let tree = instance("tmpfs", &["mode=755"], sys::ATTR_NOSUID | sys::ATTR_NODEV | sys::ATTR_NOEXEC)
-                    .step(|| "mount tmpfs")?;
+                let tree = instance(
+                    "tmpfs",
+                    &["mode=755"],
+                    sys::ATTR_NOSUID | sys::ATTR_NODEV | sys::ATTR_NOEXEC,
+                )
+                .step(|| "mount tmpfs")?;
                 attach(&tree, &base).step(|| "move_mount")?;
                 base = inroot::open(root, &plan.destination, OFlags::PATH).step(|| "open the tmpfs")?;
                 top = Some(tree);
@@ -67,13 +74,20 @@ fn run(root: BorrowedFd<'_>, plan: &MountPlan, steps: &[CgroupStep]) -> Result<(
     }
     let Some(top) = top else { return Ok(()) };
     propagate(&top, plan)?;
-    let read_only = AttrChange { set: attr & sys::ATTR_RDONLY, clear: 0 };
+    let read_only = AttrChange {
+        set: attr & sys::ATTR_RDONLY,
+        clear: 0,
+    };
     change(&top, read_only, false).step(|| "mount_setattr")
 }
 
 /// The directory `target` of the base, or the base itself.
 fn open_target(base: &OwnedFd, target: &str) -> Result<OwnedFd, Fail> {
-    let path = if target.is_empty() { Path::new(".") } else { Path::new(target) };
+    let path = if target.is_empty() {
+        Path::new(".")
+    } else {
+        Path::new(target)
+    };
     inroot::open_no_links(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY).step(|| format!("open {target}"))
 }
 
@@ -94,7 +108,11 @@ fn instance(fstype: &str, options: &[&str], attr: u64) -> rustix::io::Result<Own
     }
     fsconfig_create(&context)?;
     // The tmpfs is made read-only last, a hierarchy at once.
-    let attr = if fstype == "tmpfs" { attr & !sys::ATTR_RDONLY } else { attr };
+    let attr = if fstype == "tmpfs" {
+        attr & !sys::ATTR_RDONLY
+    } else {
+        attr
+    };
     let flags = MountAttrFlags::from_bits_retain(u32::try_from(attr).unwrap_or(0));
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
 }

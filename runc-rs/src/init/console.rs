@@ -35,7 +35,12 @@ pub(crate) fn open(root: BorrowedFd<'_>, size: Option<(u16, u16)>) -> Result<Pty
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, flags).step(|| "open the terminal's other end")?;
     if let Some((rows, columns)) = size {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         tcsetwinsize(&master, size).step(|| "set the terminal's size")?;
     }
     Ok(Pty { master, slave })

@@ -24,7 +24,12 @@ fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> io::R
     if depth > MAX_DEPTH {
         return Err(Errno::LOOP.into());
     }
-    let listed = fs::openat(from, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let listed = fs::openat(
+        from,
+        c".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     for entry in Dir::read_from(&listed)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -47,13 +52,22 @@ fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> io::R
                 let source = fs::openat(from, name, read, Mode::empty())?;
                 let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let target = fs::openat(to, name, write, mode)?;
-                io::copy(&mut std::fs::File::from(source), &mut std::fs::File::from(target.try_clone()?))?;
+                io::copy(
+                    &mut std::fs::File::from(source),
+                    &mut std::fs::File::from(target.try_clone()?),
+                )?;
                 own(&target, &stat)?;
             }
             FileType::Symlink => {
                 let link = fs::readlinkat(from, name, Vec::new())?;
                 fs::symlinkat(link, to, name)?;
-                fs::chownat(to, name, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)), AtFlags::SYMLINK_NOFOLLOW)?;
+                fs::chownat(
+                    to,
+                    name,
+                    Some(Uid::from_raw(stat.st_uid)),
+                    Some(Gid::from_raw(stat.st_gid)),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
             _ => {}
         }
@@ -63,7 +77,11 @@ fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> io::R
 
 /// Owner first: a change of owner takes away set-user-id bits.
 fn own(target: &OwnedFd, stat: &Stat) -> io::Result<()> {
-    fs::fchown(target, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+    fs::fchown(
+        target,
+        Some(Uid::from_raw(stat.st_uid)),
+        Some(Gid::from_raw(stat.st_gid)),
+    )?;
     fs::fchmod(target, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     Ok(())
 }

@@ -20,13 +20,16 @@ pub(crate) fn make_nodes(root: BorrowedFd<'_>, nodes: &[DeviceNode], bind: bool)
         if node.path == Path::new("/dev/ptmx") {
             continue;
         }
-        let (parent, name) = inroot::ensure_parent(root, &node.path).step(|| format!("create device {}", node.path.display()))?;
+        let (parent, name) =
+            inroot::ensure_parent(root, &node.path).step(|| format!("create device {}", node.path.display()))?;
         if bind {
             bind_node(root, node)?;
         } else {
             match make_node(&parent, name, node) {
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => bind_node(root, node)?,
-                result => result.step(|| format!("error creating device node {:?}", node.path.display().to_string()))?,
+                result => {
+                    result.step(|| format!("error creating device node {:?}", node.path.display().to_string()))?
+                }
             }
         }
     }
@@ -76,7 +79,9 @@ fn bind_node(root: BorrowedFd<'_>, node: &DeviceNode) -> Result<(), Fail> {
 /// The links `/dev/fd`, `stdin`, `stdout`, `stderr`, `core`; and `ptmx`, which leads to the container's own devpts.
 pub(crate) fn make_links(root: BorrowedFd<'_>) -> Result<(), Fail> {
     let dev = inroot::ensure(root, Path::new("/dev"), Make::Directory).step(|| "create /dev")?;
-    let core = fs::access("/proc/kcore", fs::Access::EXISTS).is_ok().then_some(("core", "/proc/kcore"));
+    let core = fs::access("/proc/kcore", fs::Access::EXISTS)
+        .is_ok()
+        .then_some(("core", "/proc/kcore"));
     for (name, target) in LINKS.into_iter().chain(core) {
         match fs::symlinkat(target, &dev, name) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -109,9 +114,18 @@ pub(crate) fn bind_console(root: BorrowedFd<'_>, slave: impl AsFd) -> Result<(),
 
 /// The host's `/dev/null` as a descriptor, seen to be the real one: character device 1:3.
 pub(crate) fn host_null() -> Result<OwnedFd, Fail> {
-    let null = fs::openat(CWD, c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .step(|| "open /dev/null")?;
+    let null = fs::openat(
+        CWD,
+        c"/dev/null",
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .step(|| "open /dev/null")?;
     let stat = fs::fstat(&null).step(|| "stat of /dev/null")?;
     let real = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == fs::makedev(1, 3);
-    if real { Ok(null) } else { Err(Fail::new("/dev/null is not the character device 1:3")) }
+    if real {
+        Ok(null)
+    } else {
+        Err(Fail::new("/dev/null is not the character device 1:3"))
+    }
 }

@@ -84,14 +84,23 @@ pub(crate) fn drop_privileges(plan: &ProcessPlan) -> Result<(), Fail> {
     credentials::set_uid(plan.uid).step(|| "setuid")?;
     // Some directories only root may enter, some (on network filesystems) only the user.
     if entered.is_err() {
-        chdir(&plan.cwd).step(|| format!("chdir to cwd ({:?}) set in config.json failed", plan.cwd.display().to_string()))?;
+        chdir(&plan.cwd).step(|| {
+            format!(
+                "chdir to cwd ({:?}) set in config.json failed",
+                plan.cwd.display().to_string()
+            )
+        })?;
     }
     check_cwd()?;
     credentials::keep_capabilities(false).step(|| "unable to clear keep caps")?;
     if let Some(masks) = &plan.capabilities {
         credentials::set_capabilities(masks).step(|| "unable to apply caps")?;
-        credentials::set_ambient(masks.ambient)
-            .map_err(|(capability, error)| Fail(format!("unable to apply ambient capability {capability}: {}", Words(&error))))?;
+        credentials::set_ambient(masks.ambient).map_err(|(capability, error)| {
+            Fail(format!(
+                "unable to apply ambient capability {capability}: {}",
+                Words(&error)
+            ))
+        })?;
     }
     rustix::process::umask(Mode::from_raw_mode(plan.umask & 0o7777));
     Ok(())
@@ -103,7 +112,9 @@ fn check_cwd() -> Result<(), Fail> {
     if cwd.as_bytes().starts_with(b"/") {
         return Ok(());
     }
-    Err(Fail::new("current working directory is outside of container mount namespace root -- possible container breakout attempt"))
+    Err(Fail::new(
+        "current working directory is outside of container mount namespace root -- possible container breakout attempt",
+    ))
 }
 
 fn set_groups(groups: &[u32]) -> Result<(), Fail> {
@@ -143,7 +154,11 @@ pub(crate) fn find_program(plan: &ProcessPlan) -> Result<Program, Fail> {
     }
     let name = plan.args.first().ok_or_else(|| Fail::new("args must not be empty"))?;
     let path = look_up(name.as_bytes(), plan.variable("PATH"))?;
-    Ok(Program { path, args: plan.args.clone(), env })
+    Ok(Program {
+        path,
+        args: plan.args.clone(),
+        env,
+    })
 }
 
 /// Go's `exec.LookPath`, with its words: containerd and Docker derive exit codes 126 and 127 from them.
@@ -153,7 +168,9 @@ fn look_up(name: &[u8], path: Option<&[u8]>) -> Result<CString, Fail> {
     if name.contains(&b'/') {
         return match executable(name) {
             Ok(()) => text(name),
-            Err(Errno::NOENT) => Err(Fail(format!("exec: {shown:?}: stat {shown}: no such file or directory"))),
+            Err(Errno::NOENT) => Err(Fail(format!(
+                "exec: {shown:?}: stat {shown}: no such file or directory"
+            ))),
             Err(error) => Err(Fail(format!("exec: {shown:?}: {}", Words(&error.into())))),
         };
     }

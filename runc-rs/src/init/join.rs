@@ -8,7 +8,9 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::setsid;
 
 use super::fail::{Fail, Step};
-use super::{console, finish, join_cgroup, join_keyring, namespaces, quarantine, restrict, set_streams, with_preserved};
+use super::{
+    console, finish, join_cgroup, join_keyring, namespaces, quarantine, restrict, set_streams, with_preserved,
+};
 use crate::channel::{Channel, Message};
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
@@ -56,7 +58,11 @@ fn stages(context: &JoinContext<'_>) -> Result<Infallible, Fail> {
     if let Some(name) = &context.keyring {
         join_keyring(name)?;
     }
-    let console = if context.plan.terminal { Some(make_console(context)?) } else { None };
+    let console = if context.plan.terminal {
+        Some(make_console(context)?)
+    } else {
+        None
+    };
     set_streams(console.as_ref(), context.stdio.as_ref(), plan.uid)?;
     finish::set_labels(plan)?;
     finish::set_scheduling(plan)?;
@@ -72,6 +78,9 @@ fn make_console(context: &JoinContext<'_>) -> Result<OwnedFd, Fail> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, c"/", flags, Mode::empty()).step(|| "open /")?;
     let pty = console::open(root.as_fd(), context.plan.console_size)?;
-    context.channel.send(&Message::Console(pty.master)).step(|| "send the console")?;
+    context
+        .channel
+        .send(&Message::Console(pty.master))
+        .step(|| "send the console")?;
     Ok(pty.slave)
 }

@@ -6,9 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, FileType, OFlags};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 
 use super::dev::host_null;
 use super::fail::{Fail, Step};
@@ -58,7 +56,11 @@ fn empty_directory() -> rustix::io::Result<OwnedFd> {
     fsconfig_set_string(&context, c"nr_blocks", c"1")?;
     fsconfig_set_string(&context, c"nr_inodes", c"1")?;
     fsconfig_create(&context)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
+    fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_RDONLY,
+    )
 }
 
 /// Binds each path to itself, read-only.
@@ -67,7 +69,15 @@ pub(crate) fn read_only(root: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<(), F
         let Some(target) = look(root, path)? else { continue };
         let step = || format!("can't make {:?} read-only", path.display().to_string());
         let tree = clone_fd(target.as_fd(), true).step(step)?;
-        change(&tree, AttrChange { set: ATTR_RDONLY, clear: 0 }, false).step(step)?;
+        change(
+            &tree,
+            AttrChange {
+                set: ATTR_RDONLY,
+                clear: 0,
+            },
+            false,
+        )
+        .step(step)?;
         attach(&tree, &target).step(step)?;
     }
     Ok(())

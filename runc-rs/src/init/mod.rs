@@ -69,7 +69,10 @@ pub(crate) struct Progress {
 impl Context<'_> {
     /// The descriptors the child needs, ascending.
     fn needed(&self) -> Vec<RawFd> {
-        let mut fds: Vec<RawFd> = vec![std::os::fd::AsFd::as_fd(&self.channel).as_raw_fd(), self.fifo.as_raw_fd()];
+        let mut fds: Vec<RawFd> = vec![
+            std::os::fd::AsFd::as_fd(&self.channel).as_raw_fd(),
+            self.fifo.as_raw_fd(),
+        ];
         fds.extend(self.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
         fds.extend(self.userns.iter().flatten().map(AsRawFd::as_raw_fd));
         fds.extend(self.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
@@ -190,7 +193,10 @@ pub(crate) fn set_streams(console: Option<&OwnedFd>, stdio: Option<&[OwnedFd; 3]
 }
 
 /// From here on the process has only the privileges of the container's program.
-pub(crate) fn restrict(plan: &crate::plan::process::ProcessPlan, seccomp: Option<&Filter>) -> Result<finish::Program, Fail> {
+pub(crate) fn restrict(
+    plan: &crate::plan::process::ProcessPlan,
+    seccomp: Option<&Filter>,
+) -> Result<finish::Program, Fail> {
     if plan.no_new_privileges {
         credentials::set_no_new_privileges().step(|| "unable to set no new privileges")?;
     }
@@ -206,11 +212,17 @@ pub(crate) fn restrict(plan: &crate::plan::process::ProcessPlan, seccomp: Option
 fn build_root(context: &Context<'_>) -> Result<Option<OwnedFd>, Fail> {
     let plan = context.plan;
     let mut rootfs = rootfs::Rootfs::new(plan)?;
-    rootfs.mount_all(plan, &context.cgroup_steps, &context.userns, || context.enter_cgroup_namespace())?;
+    rootfs.mount_all(plan, &context.cgroup_steps, &context.userns, || {
+        context.enter_cgroup_namespace()
+    })?;
     context.enter_cgroup_namespace()?;
     rootfs.make_dev(plan)?;
     run_hooks(context)?;
-    let console = if context.plan.process.terminal { Some(make_console(context, &rootfs)?) } else { None };
+    let console = if context.plan.process.terminal {
+        Some(make_console(context, &rootfs)?)
+    } else {
+        None
+    };
     rootfs.seal(plan)?;
     rootfs.enter(plan, context.no_pivot)?;
     Ok(console)
@@ -222,20 +234,30 @@ fn make_console(context: &Context<'_>, rootfs: &rootfs::Rootfs) -> Result<OwnedF
     if context.plan.set_up_dev {
         dev::bind_console(rootfs.root(), &pty.slave)?;
     }
-    context.channel.send(&Message::Console(pty.master)).step(|| "send the console")?;
+    context
+        .channel
+        .send(&Message::Console(pty.master))
+        .step(|| "send the console")?;
     Ok(pty.slave)
 }
 
 /// `prestart` and `createRuntime` run in the parent, `createContainer` here; all before the root is changed.
 fn run_hooks(context: &Context<'_>) -> Result<(), Fail> {
     let hooks = &context.plan.hooks;
-    if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() && hooks.create_container.is_empty() && hooks.start_container.is_empty() {
+    if hooks.prestart.is_empty()
+        && hooks.create_runtime.is_empty()
+        && hooks.create_container.is_empty()
+        && hooks.start_container.is_empty()
+    {
         return Ok(());
     }
     context.channel.send(&Message::RunHooks).step(|| "ask for the hooks")?;
     let pid = context.wait_go()?;
     context.progress.pid.set(pid);
-    let state = HookState { pid, ..context.hook_state.clone() };
+    let state = HookState {
+        pid,
+        ..context.hook_state.clone()
+    };
     hooks::run("createContainer", &hooks.create_container, &state).map_err(|error| Fail(error.to_string()))
 }
 
@@ -266,13 +288,21 @@ fn set_names(plan: &Plan) -> Result<(), Fail> {
 
 /// Tells the parent that all is set up, waits for `start`, executes. Returns only on failure.
 fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
-    let waited = context.channel.send(&Message::Ready).step(|| "tell the parent").and_then(|()| wait_for_start(context));
+    let waited = context
+        .channel
+        .send(&Message::Ready)
+        .step(|| "tell the parent")
+        .and_then(|()| wait_for_start(context));
     if let Err(fail) = waited {
         return fail;
     }
     let hooks = &context.plan.hooks.start_container;
     if !hooks.is_empty() {
-        let state = HookState { pid: context.progress.pid.get(), status: crate::Status::Created, ..context.hook_state.clone() };
+        let state = HookState {
+            pid: context.progress.pid.get(),
+            status: crate::Status::Created,
+            ..context.hook_state.clone()
+        };
         if let Err(error) = hooks::run("startContainer", hooks, &state) {
             return Fail(error.to_string());
         }

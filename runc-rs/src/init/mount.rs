@@ -22,8 +22,17 @@ use crate::sys::mounts::{self as sys, MountAttr};
 
 /// What lies in `/proc` and may be covered all the same (runc's list: files that lxcfs provides, and two harmless ones).
 const ALLOWED_IN_PROC: [&str; 11] = [
-    "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
-    "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
 ];
 
 /// The longest value `fsconfig` takes.
@@ -47,7 +56,11 @@ pub(crate) fn clone_fd(fd: impl AsFd, recursive: bool) -> rustix::io::Result<Own
 
 fn clone_flags(recursive: bool) -> OpenTreeFlags {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive { flags | OpenTreeFlags::AT_RECURSIVE } else { flags }
+    if recursive {
+        flags | OpenTreeFlags::AT_RECURSIVE
+    } else {
+        flags
+    }
 }
 
 /// Changes attributes of the mount `fd`.
@@ -56,7 +69,15 @@ pub(crate) fn change(fd: impl AsFd, change: AttrChange, recursive: bool) -> io::
         return Ok(());
     }
     let change = change.normalized();
-    sys::mount_setattr(fd, &MountAttr { set: change.set, clear: change.clear, ..MountAttr::default() }, recursive)
+    sys::mount_setattr(
+        fd,
+        &MountAttr {
+            set: change.set,
+            clear: change.clear,
+            ..MountAttr::default()
+        },
+        recursive,
+    )
 }
 
 /// Whether `fd` is on a filesystem of this magic number.
@@ -68,20 +89,32 @@ pub(crate) fn is_on(fd: impl AsFd, magic: i64) -> io::Result<bool> {
 pub(crate) const PROC_MAGIC: i64 = 0x9fa0;
 
 /// Executes one mount that is neither of control groups nor a remount. Returns the mount when it has to be made read-only at the end.
-pub(crate) fn mount(root: BorrowedFd<'_>, plan: &MountPlan, userns: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>, Fail> {
+pub(crate) fn mount(
+    root: BorrowedFd<'_>,
+    plan: &MountPlan,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<Option<OwnedFd>, Fail> {
     let (tree, source) = match &plan.kind {
         MountKind::Bind { source, recursive } => {
             let tree = bind(root, plan, source, *recursive, userns);
             (tree, source.display().to_string())
         }
-        MountKind::Filesystem { fstype, source } => {
-            (filesystem(root, plan, fstype, source), if source.is_empty() { fstype.clone() } else { source.clone() })
-        }
+        MountKind::Filesystem { fstype, source } => (
+            filesystem(root, plan, fstype, source),
+            if source.is_empty() {
+                fstype.clone()
+            } else {
+                source.clone()
+            },
+        ),
         MountKind::Remount => (remount(root, plan), String::new()),
         MountKind::Cgroup => return Err(Fail::new("a cgroup mount is not a plain one")),
     };
     let tree = tree.map_err(|Fail(why)| {
-        Fail(format!("error mounting {source:?} to rootfs at {:?}: {why}", plan.destination.display().to_string()))
+        Fail(format!(
+            "error mounting {source:?} to rootfs at {:?}: {why}",
+            plan.destination.display().to_string()
+        ))
     })?;
     Ok(plan.read_only_at_the_end().then_some(tree))
 }
@@ -95,10 +128,17 @@ fn bind(
 ) -> Result<OwnedFd, Fail> {
     let tree = clone_path(source, recursive).step(|| format!("stat {}", source.display()))?;
     let kind = FileType::from_raw_mode(fs::fstat(&tree).step(|| "stat of the source")?.st_mode);
-    let make = if kind == FileType::Directory { Make::Directory } else { Make::File };
+    let make = if kind == FileType::Directory {
+        Make::Directory
+    } else {
+        Make::File
+    };
     let destination = open_destination(root, plan, make)?;
     if plan.destination == Path::new("/proc") && !is_on(&tree, PROC_MAGIC).step(|| "statfs of the source")? {
-        return Err(Fail(format!("{:?} cannot be mounted because it is not of type proc", "/proc")));
+        return Err(Fail(format!(
+            "{:?} cannot be mounted because it is not of type proc",
+            "/proc"
+        )));
     }
     change(&tree, plan.options.attr, false).step(|| "mount_setattr")?;
     change(&tree, plan.options.recursive_attr, true).step(|| "mount_setattr recursively")?;
@@ -127,7 +167,10 @@ fn remount(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<OwnedFd, Fail> {
 /// Sets the propagation types asked for, in their order.
 pub(crate) fn propagate(tree: &OwnedFd, plan: &MountPlan) -> Result<(), Fail> {
     for (propagation, recursive) in &plan.options.propagation {
-        let attr = MountAttr { propagation: *propagation, ..MountAttr::default() };
+        let attr = MountAttr {
+            propagation: *propagation,
+            ..MountAttr::default()
+        };
         sys::mount_setattr(tree, &attr, *recursive).step(|| "setting the propagation")?;
     }
     Ok(())
@@ -143,7 +186,10 @@ pub(crate) fn open_destination(root: BorrowedFd<'_>, plan: &MountPlan, make: Mak
         && is_on(&destination, PROC_MAGIC).step(|| "statfs of the destination")?;
     let allowed = ALLOWED_IN_PROC.iter().any(|path| plan.destination == Path::new(path));
     if (in_proc || on_proc) && !allowed {
-        return Err(Fail(format!("{shown:?} cannot be mounted because it is inside /proc", shown = shown.to_string())));
+        return Err(Fail(format!(
+            "{shown:?} cannot be mounted because it is inside /proc",
+            shown = shown.to_string()
+        )));
     }
     Ok(destination)
 }
@@ -155,14 +201,27 @@ fn filesystem(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str, source: &str
         open_destination(root, plan, Make::Directory)?
     };
     if plan.destination == Path::new("/proc") && fstype != "proc" {
-        return Err(Fail(format!("{:?} cannot be mounted because it is not of type proc", "/proc")));
+        return Err(Fail(format!(
+            "{:?} cannot be mounted because it is not of type proc",
+            "/proc"
+        )));
     }
-    let mut data: Vec<String> = plan.options.data.iter().flat_map(|d| d.split(',')).map(str::to_owned).collect();
+    let mut data: Vec<String> = plan
+        .options
+        .data
+        .iter()
+        .flat_map(|d| d.split(','))
+        .map(str::to_owned)
+        .collect();
     if fstype == "tmpfs" && !data.iter().any(|option| option.starts_with("mode=")) {
         let mode = fs::fstat(&destination).step(|| "stat of the destination")?.st_mode & 0o7777;
         data.push(format!("mode={mode:o}"));
     }
-    if data.iter().any(|option| option.split_once('=').is_some_and(|(_, value)| value.len() > FSCONFIG_LIMIT)) {
+    if data.iter().any(|option| {
+        option
+            .split_once('=')
+            .is_some_and(|(_, value)| value.len() > FSCONFIG_LIMIT)
+    }) {
         return classic(root, plan, fstype, source, &data, &destination);
     }
     let tree = new_instance(fstype, source, &data, plan)?;
@@ -195,7 +254,11 @@ fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -
     if !source.is_empty() {
         fsconfig_set_string(&context, "source", source).step(|| format!("fsconfig source={source}"))?;
     }
-    for option in data.iter().map(String::as_str).chain(plan.options.superblock.iter().copied()) {
+    for option in data
+        .iter()
+        .map(String::as_str)
+        .chain(plan.options.superblock.iter().copied())
+    {
         match option.split_once('=') {
             Some((key, value)) => fsconfig_set_string(&context, key, value),
             None => fsconfig_set_flag(&context, option),
@@ -226,8 +289,12 @@ fn classic(
     sys::mount(&text(source)?, &target, &text(fstype)?, 0, &text(&data.join(","))?).step(|| "mount")?;
     // What was just mounted covers `destination`: open it anew, through the mount.
     let path = CString::new(plan.destination.as_os_str().as_bytes()).map_err(|_| Fail::new("NUL byte in a path"))?;
-    let tree = inroot::open(root, Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())), OFlags::PATH)
-        .step(|| "open the new mount")?;
+    let tree = inroot::open(
+        root,
+        Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())),
+        OFlags::PATH,
+    )
+    .step(|| "open the new mount")?;
     change(&tree, plan.options.attr, false).step(|| "mount_setattr")?;
     propagate(&tree, plan)?;
     Ok(tree)

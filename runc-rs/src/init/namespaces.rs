@@ -25,7 +25,10 @@ pub(crate) fn enter(context: &Context<'_>) -> Result<(), Fail> {
     let new = plan.namespaces.new;
     if new & libc::CLONE_NEWUSER != 0 {
         sys::unshare(libc::CLONE_NEWUSER).step(|| "unshare of the user namespace")?;
-        context.channel.send(&Message::MapUsers).step(|| "ask for the user mappings")?;
+        context
+            .channel
+            .send(&Message::MapUsers)
+            .step(|| "ask for the user mappings")?;
         context.wait_go()?;
     }
     if plan.namespaces.in_user_namespace() {
@@ -39,7 +42,10 @@ pub(crate) fn enter(context: &Context<'_>) -> Result<(), Fail> {
     if child_makes_pid_namespace(plan) {
         sys::unshare(libc::CLONE_NEWPID).step(|| "unshare of the pid namespace")?;
         if let Fork::Parent(pid) = process::fork_sibling().step(|| "clone into the pid namespace")? {
-            context.channel.send(&Message::Successor(pid)).step(|| "tell the successor's pid")?;
+            context
+                .channel
+                .send(&Message::Successor(pid))
+                .step(|| "tell the successor's pid")?;
             process::exit_now(0);
         }
     }
@@ -58,7 +64,9 @@ pub(crate) fn become_root() -> Result<(), Fail> {
     // A namespace without a mapping for 0 leaves the ids as they are.
     for result in [credentials::set_gid(0), credentials::set_uid(0)] {
         match result {
-            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error).step(|| "become root in the user namespace"),
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+                return Err(error).step(|| "become root in the user namespace");
+            }
             _ => {}
         }
     }

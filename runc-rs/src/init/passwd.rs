@@ -12,7 +12,9 @@ const LIMIT: u64 = 4 << 20;
 pub(crate) fn home(uid: u32) -> String {
     // A fifo or device in its place would block or never end.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let Ok(file) = fs::openat(CWD, c"/etc/passwd", flags, Mode::empty()).map(File::from) else { return "/".into() };
+    let Ok(file) = fs::openat(CWD, c"/etc/passwd", flags, Mode::empty()).map(File::from) else {
+        return "/".into();
+    };
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return "/".into();
     }
@@ -24,10 +26,18 @@ fn find(reader: impl BufRead, uid: u32) -> Option<String> {
         let line = line.ok()?;
         let line = String::from_utf8_lossy(&line);
         let mut fields = line.trim_end_matches('\r').split(':');
-        let (_, _, id, _, _, home) =
-            (fields.next()?, fields.next(), fields.next(), fields.next(), fields.next(), fields.next());
+        let (_, _, id, _, _, home) = (
+            fields.next()?,
+            fields.next(),
+            fields.next(),
+            fields.next(),
+            fields.next(),
+            fields.next(),
+        );
         if id.and_then(|id| id.parse::<u32>().ok()) == Some(uid) {
-            return home.filter(|home| !home.is_empty() && !home.contains('\0')).map(str::to_owned);
+            return home
+                .filter(|home| !home.is_empty() && !home.contains('\0'))
+                .map(str::to_owned);
         }
     }
     None

@@ -19,8 +19,11 @@ impl Procfs {
     pub(crate) fn new() -> Result<Self, Fail> {
         let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "fsopen proc")?;
         fsconfig_create(&context).step(|| "fsconfig create proc")?;
-        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).step(|| "fsmount proc").map(Self)
+        let flags =
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+            .step(|| "fsmount proc")
+            .map(Self)
     }
 
     /// Writes `value` to the file `path` of it. `path` may lead through `self` and `thread-self`, and nowhere else.
@@ -30,12 +33,18 @@ impl Procfs {
         // `self` is a symbolic link of procfs itself; everything after it must be plain.
         let (base, rest) = match path_only.strip_prefix("self") {
             Ok(rest) => {
-                let base = fs::openat(&self.0, c"self", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+                let base = fs::openat(
+                    &self.0,
+                    c"self",
+                    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                );
                 (Some(base.step(shown)?), rest)
             }
             Err(_) => (None, path_only),
         };
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let file = fs::openat2(base.as_ref().unwrap_or(&self.0), rest, flags, Mode::empty(), resolve).step(shown)?;
         if !is_on(&file, PROC_MAGIC).step(shown)? {

@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
@@ -35,16 +34,32 @@ impl Rootfs {
             // or the root itself would appear on the host.
             make_parent_private(&plan.rootfs)?;
         } else {
-            let flag = if flag == libc::MS_UNBINDABLE { libc::MS_PRIVATE } else { flag };
+            let flag = if flag == libc::MS_UNBINDABLE {
+                libc::MS_PRIVATE
+            } else {
+                flag
+            };
             sys::set_propagation(c"/", flag | libc::MS_REC).step(|| "setting the propagation of /")?;
         }
         let root = mount::clone_path(&plan.rootfs, true)
             .step(|| format!("error preparing rootfs: open_tree {}", plan.rootfs.display()))?;
-        let private = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+        let private = MountAttr {
+            propagation: libc::MS_PRIVATE,
+            ..MountAttr::default()
+        };
         sys::mount_setattr(&root, &private, false).step(|| "error preparing rootfs: mount_setattr")?;
-        move_mount(&root, c"", rustix::fs::CWD, &plan.rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .step(|| format!("error preparing rootfs: move_mount {}", plan.rootfs.display()))?;
-        Ok(Self { root, late_read_only: Vec::new() })
+        move_mount(
+            &root,
+            c"",
+            rustix::fs::CWD,
+            &plan.rootfs,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .step(|| format!("error preparing rootfs: move_mount {}", plan.rootfs.display()))?;
+        Ok(Self {
+            root,
+            late_read_only: Vec::new(),
+        })
     }
 
     /// The root's descriptor.
@@ -90,7 +105,10 @@ impl Rootfs {
         let _ = inroot::ensure(self.root(), &cwd, inroot::Make::Directory);
         mask::read_only(self.root(), &plan.readonly_paths)?;
         mask::mask(self.root(), &plan.masked_paths)?;
-        let read_only = AttrChange { set: ATTR_RDONLY, clear: 0 };
+        let read_only = AttrChange {
+            set: ATTR_RDONLY,
+            clear: 0,
+        };
         for late in &self.late_read_only {
             mount::change(late, read_only, false).step(|| "error remounting read-only")?;
         }
@@ -115,7 +133,10 @@ impl Rootfs {
         }
         chdir(c"/").step(|| "chdir to /")?;
         if let Some((flag, recursive)) = plan.root_propagation {
-            let attr = MountAttr { propagation: flag, ..MountAttr::default() };
+            let attr = MountAttr {
+                propagation: flag,
+                ..MountAttr::default()
+            };
             sys::mount_setattr(&self.root, &attr, recursive).step(|| "setting the root's propagation")?;
         }
         Ok(())
@@ -131,6 +152,7 @@ fn make_parent_private(path: &Path) -> Result<(), Fail> {
         .filter(|mountpoint| path.starts_with(mountpoint))
         .max_by_key(|mountpoint| mountpoint.len())
         .unwrap_or("/");
-    let target = CString::new(Path::new(mountpoint).as_os_str().as_bytes()).map_err(|_| Fail::new("NUL in mountinfo"))?;
+    let target =
+        CString::new(Path::new(mountpoint).as_os_str().as_bytes()).map_err(|_| Fail::new("NUL in mountinfo"))?;
     sys::set_propagation(&target, libc::MS_PRIVATE).step(|| format!("making {mountpoint} private"))
 }

@@ -39,8 +39,12 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 ];
 
 /// The links every container has: name in `/dev` and target.
-pub(crate) const LINKS: [(&str, &str); 4] =
-    [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+pub(crate) const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
 
 /// The default devices and those of `linux.devices`; a configured one replaces the default of its path.
 pub(crate) fn plan_devices(configured: &[LinuxDevice]) -> Result<Vec<DeviceNode>, Error> {

@@ -16,7 +16,13 @@ pub(crate) fn lines(mappings: Option<&[LinuxIdMapping]>) -> String {
     let mut text = String::new();
     for mapping in mappings.unwrap_or_default() {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{} {} {}", mapping.container_id(), mapping.host_id(), mapping.size());
+        let _ = writeln!(
+            text,
+            "{} {} {}",
+            mapping.container_id(),
+            mapping.host_id(),
+            mapping.size()
+        );
     }
     text
 }

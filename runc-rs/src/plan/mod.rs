@@ -71,7 +71,9 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     fn plan(spec: &Spec) -> Self {
-        let Some(hooks) = spec.hooks() else { return Self::default() };
+        let Some(hooks) = spec.hooks() else {
+            return Self::default();
+        };
         #[allow(deprecated)]
         let prestart = hooks.prestart().clone().unwrap_or_default();
         Self {
@@ -88,9 +90,18 @@ impl Hooks {
 impl Plan {
     /// Plans the container of `spec`. `bundle` is absolute. `warnings` gets what is ignored.
     pub(crate) fn new(spec: &Spec, bundle: &Path, warnings: &mut Vec<String>) -> Result<Self, Error> {
-        let root = spec.root().as_ref().ok_or_else(|| Error::config("root", "root must be specified"))?;
-        let linux = spec.linux().as_ref().ok_or_else(|| Error::config("linux", "is missing"))?;
-        let process = spec.process().as_ref().ok_or_else(|| Error::config("process", "process property must not be empty"))?;
+        let root = spec
+            .root()
+            .as_ref()
+            .ok_or_else(|| Error::config("root", "root must be specified"))?;
+        let linux = spec
+            .linux()
+            .as_ref()
+            .ok_or_else(|| Error::config("linux", "is missing"))?;
+        let process = spec
+            .process()
+            .as_ref()
+            .ok_or_else(|| Error::config("process", "process property must not be empty"))?;
         let namespaces = Namespaces::plan(linux.namespaces().as_deref().unwrap_or_default())?;
         let mut mounts = Vec::new();
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
@@ -99,8 +110,11 @@ impl Plan {
         let set_up_dev = !mounts.iter().any(|mount: &MountPlan| {
             mount.destination == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
         });
-        let devices =
-            if set_up_dev { devices::plan_devices(linux.devices().as_deref().unwrap_or_default())? } else { Vec::new() };
+        let devices = if set_up_dev {
+            devices::plan_devices(linux.devices().as_deref().unwrap_or_default())?
+        } else {
+            Vec::new()
+        };
         let mut process = process::plan_process(process, warnings)?;
         process.personality = linux.personality().as_ref().map(process::personality).transpose()?;
         Ok(Self {
@@ -126,13 +140,21 @@ impl Plan {
 }
 
 fn paths(list: Option<&[String]>) -> Vec<PathBuf> {
-    list.unwrap_or_default().iter().map(|path| mounts::clean(Path::new(path))).collect()
+    list.unwrap_or_default()
+        .iter()
+        .map(|path| mounts::clean(Path::new(path)))
+        .collect()
 }
 
 fn name(value: Option<&str>, field: &str, namespaces: &Namespaces) -> Result<Option<String>, Error> {
-    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
     if !namespaces.has(libc::CLONE_NEWUTS) {
-        return Err(Error::config(field, format!("unable to set {field} without a private UTS namespace")));
+        return Err(Error::config(
+            field,
+            format!("unable to set {field} without a private UTS namespace"),
+        ));
     }
     if value.len() > 64 {
         return Err(Error::config(field, "is longer than 64 bytes"));
@@ -145,12 +167,18 @@ fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>, Err
     let gids = ids::lines(linux.gid_mappings().as_deref());
     if namespaces.new & libc::CLONE_NEWUSER == 0 {
         if !namespaces.in_user_namespace() && !(uids.is_empty() && gids.is_empty()) {
-            return Err(Error::config("linux.uidMappings", "User namespace mappings specified, but USER namespace isn't enabled in the config"));
+            return Err(Error::config(
+                "linux.uidMappings",
+                "User namespace mappings specified, but USER namespace isn't enabled in the config",
+            ));
         }
         return Ok(None);
     }
     if uids.is_empty() || gids.is_empty() {
-        return Err(Error::config("linux.uidMappings", "User namespaces enabled, but no uid and gid mappings found."));
+        return Err(Error::config(
+            "linux.uidMappings",
+            "User namespaces enabled, but no uid and gid mappings found.",
+        ));
     }
     Ok(Some(IdMaps { uids, gids }))
 }
@@ -159,19 +187,34 @@ fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<String, Error>
     let mut lines = String::new();
     for (clock, offset) in linux.time_offsets().iter().flatten() {
         if namespaces.new & libc::CLONE_NEWTIME == 0 {
-            return Err(Error::config("linux.timeOffsets", "time namespace offsets specified, but time namespace isn't enabled in the config"));
+            return Err(Error::config(
+                "linux.timeOffsets",
+                "time namespace offsets specified, but time namespace isn't enabled in the config",
+            ));
         }
         if clock != "monotonic" && clock != "boottime" {
-            return Err(Error::config("linux.timeOffsets", format!("{clock:?} is no clock of a time namespace")));
+            return Err(Error::config(
+                "linux.timeOffsets",
+                format!("{clock:?} is no clock of a time namespace"),
+            ));
         }
-        lines += &format!("{clock} {} {}\n", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        lines += &format!(
+            "{clock} {} {}\n",
+            offset.secs().unwrap_or(0),
+            offset.nanosecs().unwrap_or(0)
+        );
     }
     Ok(lines)
 }
 
 fn root_propagation(linux: &Linux) -> Result<Option<(u64, bool)>, Error> {
-    let Some(value) = linux.rootfs_propagation().as_deref().filter(|value| !value.is_empty()) else { return Ok(None) };
-    mount_options::propagation(value)
-        .map(Some)
-        .ok_or_else(|| Error::config("linux.rootfsPropagation", format!("rootfsPropagation={value} is not supported")))
+    let Some(value) = linux.rootfs_propagation().as_deref().filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    mount_options::propagation(value).map(Some).ok_or_else(|| {
+        Error::config(
+            "linux.rootfsPropagation",
+            format!("rootfsPropagation={value} is not supported"),
+        )
+    })
 }

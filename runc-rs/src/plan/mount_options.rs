@@ -100,7 +100,9 @@ fn effect(option: &str) -> Option<Effect> {
         "dirsync" => Effect::Superblock("dirsync"),
         "lazytime" => Effect::Superblock("lazytime"),
         "mand" => Effect::Superblock("mand"),
-        "defaults" | "async" | "nolazytime" | "nomand" | "silent" | "loud" | "iversion" | "noiversion" => Effect::Nothing,
+        "defaults" | "async" | "nolazytime" | "nomand" | "silent" | "loud" | "iversion" | "noiversion" => {
+            Effect::Nothing
+        }
         "bind" => Effect::Bind(false),
         "rbind" => Effect::Bind(true),
         "remount" => Effect::Remount,
@@ -158,8 +160,20 @@ mod tests {
     #[test]
     fn attributes_and_their_recursive_twins() {
         let options = MountOptions::parse(["ro", "nosuid", "rro", "rnoexec", "rbind", "rprivate", "size=1k"]);
-        assert_eq!(options.attr, AttrChange { set: sys::ATTR_RDONLY | sys::ATTR_NOSUID, clear: 0 });
-        assert_eq!(options.recursive_attr, AttrChange { set: sys::ATTR_RDONLY | sys::ATTR_NOEXEC, clear: 0 });
+        assert_eq!(
+            options.attr,
+            AttrChange {
+                set: sys::ATTR_RDONLY | sys::ATTR_NOSUID,
+                clear: 0
+            }
+        );
+        assert_eq!(
+            options.recursive_attr,
+            AttrChange {
+                set: sys::ATTR_RDONLY | sys::ATTR_NOEXEC,
+                clear: 0
+            }
+        );
         assert_eq!(options.bind, Some(true));
         assert_eq!(options.propagation, [(MS_PRIVATE, true)]);
         assert_eq!(options.data, ["size=1k"]);

@@ -58,14 +58,23 @@ pub(crate) fn plan_mount(mount: &Mount, index: usize, bundle: &Path) -> Result<M
         if source.as_os_str().is_empty() {
             return Err(Error::config(field("source"), "a bind mount needs one"));
         }
-        MountKind::Bind { source: bundle.join(source), recursive: options.bind == Some(true) }
+        MountKind::Bind {
+            source: bundle.join(source),
+            recursive: options.bind == Some(true),
+        }
     } else if fstype == "cgroup" || fstype == "cgroup2" {
         MountKind::Cgroup
     } else if fstype.is_empty() || fstype == "none" {
-        return Err(Error::config(field("type"), "must be set for a mount that is no bind mount"));
+        return Err(Error::config(
+            field("type"),
+            "must be set for a mount that is no bind mount",
+        ));
     } else {
         let source = source.to_string_lossy().into_owned();
-        MountKind::Filesystem { fstype: fstype.to_owned(), source }
+        MountKind::Filesystem {
+            fstype: fstype.to_owned(),
+            source,
+        }
     };
     let id_maps = match (mount.uid_mappings(), mount.gid_mappings()) {
         (None, None) => None,
@@ -73,9 +82,17 @@ pub(crate) fn plan_mount(mount: &Mount, index: usize, bundle: &Path) -> Result<M
     };
     if let Some(options) = options.idmap.filter(|_| id_maps.is_none()) {
         let name = if options { "ridmap" } else { "idmap" };
-        return Err(Error::config(field("options"), format!("{name} without uidMappings and gidMappings is not supported")));
+        return Err(Error::config(
+            field("options"),
+            format!("{name} without uidMappings and gidMappings is not supported"),
+        ));
     }
-    Ok(MountPlan { destination, kind, options, id_maps })
+    Ok(MountPlan {
+        destination,
+        kind,
+        options,
+        id_maps,
+    })
 }
 
 /// An absolute path without `.`, `..` and doubled slashes; `..` at the root stays there. Symbolic links are not looked at:
@@ -104,10 +121,17 @@ mod tests {
 
     #[test]
     fn relative_bind_sources_start_at_the_bundle() {
-        let mount = mount(serde_json::json!({"destination": "/a/../b/./c", "source": "data", "options": ["rbind", "ro"]}));
+        let mount =
+            mount(serde_json::json!({"destination": "/a/../b/./c", "source": "data", "options": ["rbind", "ro"]}));
         let plan = plan_mount(&mount, 0, Path::new("/bundle")).unwrap();
         assert_eq!(plan.destination, Path::new("/b/c"));
-        assert_eq!(plan.kind, MountKind::Bind { source: "/bundle/data".into(), recursive: true });
+        assert_eq!(
+            plan.kind,
+            MountKind::Bind {
+                source: "/bundle/data".into(),
+                recursive: true
+            }
+        );
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Namespaces {
             }
         }
         // The user namespace comes first: it gives the right to join the others that it owns.
-        plan.join.sort_by_key(|(flag, _)| (*flag != libc::CLONE_NEWUSER, *flag == libc::CLONE_NEWNS));
+        plan.join
+            .sort_by_key(|(flag, _)| (*flag != libc::CLONE_NEWUSER, *flag == libc::CLONE_NEWNS));
         if seen & libc::CLONE_NEWNS == 0 {
             return Err(Error::config("linux.namespaces", "a container needs a mount namespace"));
         }

@@ -57,7 +57,10 @@ pub(crate) fn plan_process(process: &Process, warnings: &mut Vec<String>) -> Res
     }
     let env = environment(process)?;
     if !process.cwd().is_absolute() {
-        return Err(Error::config("process.cwd", format!("Cwd must be an absolute path, is {:?}", process.cwd())));
+        return Err(Error::config(
+            "process.cwd",
+            format!("Cwd must be an absolute path, is {:?}", process.cwd()),
+        ));
     }
     let user = process.user();
     for (field, id) in [("process.user.uid", user.uid()), ("process.user.gid", user.gid())] {
@@ -73,14 +76,21 @@ pub(crate) fn plan_process(process: &Process, warnings: &mut Vec<String>) -> Res
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
         umask: user.umask().unwrap_or(0o022),
-        capabilities: process.capabilities().as_ref().map(|sets| capability_masks(sets, warnings)),
+        capabilities: process
+            .capabilities()
+            .as_ref()
+            .map(|sets| capability_masks(sets, warnings)),
         rlimits: rlimits(process)?,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
         terminal: process.terminal().unwrap_or(false),
         console_size: console_size(process),
         scheduler: process.scheduler().as_ref().map(scheduler),
-        io_priority: process.io_priority().as_ref().map(|p| io_priority(p.class(), p.priority())).transpose()?,
+        io_priority: process
+            .io_priority()
+            .as_ref()
+            .map(|p| io_priority(p.class(), p.priority()))
+            .transpose()?,
         personality: None,
         apparmor_profile: process.apparmor_profile().clone().filter(|profile| !profile.is_empty()),
         selinux_label: process.selinux_label().clone().filter(|label| !label.is_empty()),
@@ -102,8 +112,13 @@ fn environment(process: &Process) -> Result<Vec<CString>, Error> {
     let name = |entry: &str| entry.split_once('=').map(|(name, _)| name.to_owned());
     let mut kept: Vec<String> = Vec::with_capacity(entries.len());
     for entry in entries {
-        let Some(wanted) = name(entry).filter(|name| !name.is_empty()) else { continue };
-        match kept.iter_mut().find(|old| old.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.starts_with('='))) {
+        let Some(wanted) = name(entry).filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        match kept.iter_mut().find(|old| {
+            old.strip_prefix(wanted.as_str())
+                .is_some_and(|rest| rest.starts_with('='))
+        }) {
             Some(old) => old.clone_from(entry),
             None => kept.push(entry.clone()),
         }
@@ -137,12 +152,8 @@ pub(crate) fn capability_masks(sets: &LinuxCapabilities, warnings: &mut Vec<Stri
         permitted: mask(sets.permitted()),
         ambient: mask(sets.ambient()),
     };
-    // The kernel raises into the ambient set only what is permitted and inheritable.
-    let possible = masks.ambient & masks.permitted & masks.inheritable;
-    if possible != masks.ambient {
-        warnings.push("ignoring ambient capabilities that are not both permitted and inheritable".into());
-        masks.ambient = possible;
-    }
+    // The kernel raises into the ambient set only what is permitted and inheritable; runc leaves the rest out without a word.
+    masks.ambient &= masks.permitted & masks.inheritable;
     masks
 }
 
@@ -151,7 +162,10 @@ fn rlimits(process: &Process) -> Result<Vec<(u32, u64, u64)>, Error> {
     for (index, limit) in process.rlimits().iter().flatten().enumerate() {
         let resource = rlimit_number(limit.typ());
         if plan.iter().any(|(seen, _, _)| *seen == resource) {
-            return Err(Error::config(format!("process.rlimits[{index}].type"), format!("{} is there twice", limit.typ())));
+            return Err(Error::config(
+                format!("process.rlimits[{index}].type"),
+                format!("{} is there twice", limit.typ()),
+            ));
         }
         plan.push((resource, limit.soft(), limit.hard()));
     }
@@ -202,7 +216,12 @@ fn scheduler(scheduler: &Scheduler) -> SchedAttr {
     SchedAttr {
         size: 0,
         policy,
-        flags: scheduler.flags().iter().flatten().map(flag).fold(0, |all, one| all | one),
+        flags: scheduler
+            .flags()
+            .iter()
+            .flatten()
+            .map(flag)
+            .fold(0, |all, one| all | one),
         nice: scheduler.nice().unwrap_or(0),
         priority: scheduler.priority().unwrap_or(0).unsigned_abs(),
         runtime: scheduler.runtime().unwrap_or(0),
@@ -219,14 +238,20 @@ fn io_priority(class: IOPriorityClass, level: i64) -> Result<(u32, u32), Error> 
     };
     match u32::try_from(level) {
         Ok(level) if level < 8 => Ok((class, level)),
-        _ => Err(Error::config("process.ioPriority.priority", format!("{level} is not between 0 and 7"))),
+        _ => Err(Error::config(
+            "process.ioPriority.priority",
+            format!("{level} is not between 0 and 7"),
+        )),
     }
 }
 
 /// `linux.personality` for `personality(2)`. Flags are not supported, as in runc.
 pub(crate) fn personality(personality: &LinuxPersonality) -> Result<u64, Error> {
     if personality.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
-        return Err(Error::config("linux.personality.flags", "personality flags are not supported"));
+        return Err(Error::config(
+            "linux.personality.flags",
+            "personality flags are not supported",
+        ));
     }
     Ok(match personality.domain() {
         LinuxPersonalityDomain::PerLinux => 0,
@@ -260,7 +285,14 @@ mod tests {
             "capabilities": {"bounding": ["CAP_CHOWN", "CAP_KILL"], "effective": ["CAP_KILL"]}
         }));
         let masks = plan_process(&process, &mut Vec::new()).unwrap().capabilities.unwrap();
-        assert_eq!(masks, CapabilityMasks { bounding: 0b10_0001, effective: 0b10_0000, ..CapabilityMasks::default() });
+        assert_eq!(
+            masks,
+            CapabilityMasks {
+                bounding: 0b10_0001,
+                effective: 0b10_0000,
+                ..CapabilityMasks::default()
+            }
+        );
     }
 
     #[test]
@@ -268,6 +300,11 @@ mod tests {
         let no_args = process(serde_json::json!({"user": {"uid": 0, "gid": 0}, "cwd": "/", "args": []}));
         assert!(plan_process(&no_args, &mut Vec::new()).is_err());
         let relative = process(serde_json::json!({"user": {"uid": 0, "gid": 0}, "cwd": "tmp", "args": ["a"]}));
-        assert!(plan_process(&relative, &mut Vec::new()).unwrap_err().to_string().starts_with("process.cwd: "));
+        assert!(
+            plan_process(&relative, &mut Vec::new())
+                .unwrap_err()
+                .to_string()
+                .starts_with("process.cwd: ")
+        );
     }
 }

@@ -6,7 +6,13 @@ use super::namespaces::Namespaces;
 use crate::Error;
 
 const IPC: [&str; 8] = [
-    "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
     "kernel.shm_rmid_forced",
 ];
 
@@ -20,17 +26,29 @@ pub(crate) fn plan_sysctl(
     let mut plan = Vec::new();
     for (key, value) in sysctl.into_iter().flatten() {
         // The separator is whichever of `.` and `/` comes first; the other one then stands for itself, swapped.
-        let dotted = key.find(['.', '/']).is_none_or(|at| key.as_bytes().get(at) == Some(&b'.'));
+        let dotted = key
+            .find(['.', '/'])
+            .is_none_or(|at| key.as_bytes().get(at) == Some(&b'.'));
         let swap = |c: char| match c {
             '.' => '/',
             '/' => '.',
             other => other,
         };
-        let path: String = if dotted { key.chars().map(swap).collect() } else { key.clone() };
+        let path: String = if dotted {
+            key.chars().map(swap).collect()
+        } else {
+            key.clone()
+        };
         let name: String = path.chars().map(swap).collect();
         check(&name, namespaces)?;
-        if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-            return Err(Error::config("linux.sysctl", format!("{key:?} is no name of a kernel parameter")));
+        if path
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part == "..")
+        {
+            return Err(Error::config(
+                "linux.sysctl",
+                format!("{key:?} is no name of a kernel parameter"),
+            ));
         }
         plan.push((path, value.clone()));
     }
@@ -47,7 +65,9 @@ fn check(name: &str, namespaces: &Namespaces) -> Result<(), Error> {
     } else if name == "kernel.domainname" {
         libc::CLONE_NEWUTS
     } else if name == "kernel.hostname" {
-        return refuse(format!("sysctl {name:?} is not allowed as it conflicts with the OCI \"hostname\" field"));
+        return refuse(format!(
+            "sysctl {name:?} is not allowed as it conflicts with the OCI \"hostname\" field"
+        ));
     } else if name.starts_with("user.") {
         libc::CLONE_NEWUSER
     } else {
@@ -66,14 +86,26 @@ mod tests {
 
     fn plan(key: &str, flags: i32) -> Result<Vec<(String, String)>, Error> {
         let map = HashMap::from([(key.to_owned(), "1".to_owned())]);
-        plan_sysctl(Some(&map), &Namespaces { new: flags, join: Vec::new() })
+        plan_sysctl(
+            Some(&map),
+            &Namespaces {
+                new: flags,
+                join: Vec::new(),
+            },
+        )
     }
 
     #[test]
     fn both_separators_mean_the_same() {
         let expected = [("net/ipv4/conf/eth0.1/rp_filter".to_owned(), "1".to_owned())];
-        assert_eq!(plan("net/ipv4/conf/eth0.1/rp_filter", libc::CLONE_NEWNET).unwrap(), expected);
-        assert_eq!(plan("net.ipv4.conf.eth0/1.rp_filter", libc::CLONE_NEWNET).unwrap(), expected);
+        assert_eq!(
+            plan("net/ipv4/conf/eth0.1/rp_filter", libc::CLONE_NEWNET).unwrap(),
+            expected
+        );
+        assert_eq!(
+            plan("net.ipv4.conf.eth0/1.rp_filter", libc::CLONE_NEWNET).unwrap(),
+            expected
+        );
     }
 
     #[test]

@@ -48,7 +48,9 @@ pub(crate) fn limit_bounding_set(mask: u64) -> io::Result<()> {
             // The first number the kernel does not know ends the list.
             -1 => break,
             // SAFETY: as above.
-            _ => drop(check(libc::c_long::from(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }))?),
+            _ => drop(check(libc::c_long::from(unsafe {
+                libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0)
+            }))?),
         }
     }
     Ok(())
@@ -57,7 +59,10 @@ pub(crate) fn limit_bounding_set(mask: u64) -> io::Result<()> {
 /// Sets the effective, permitted and inheritable sets.
 pub(crate) fn set_capabilities(masks: &CapabilityMasks) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
-    let header = CapHeader { version: VERSION_3, pid: 0 };
+    let header = CapHeader {
+        version: VERSION_3,
+        pid: 0,
+    };
     let half = |shift: u32| CapData {
         effective: (masks.effective >> shift) as u32,
         permitted: (masks.permitted >> shift) as u32,
@@ -86,14 +91,18 @@ pub(crate) fn set_ambient(mask: u64) -> Result<(), (u32, io::Error)> {
 /// Keep the permitted set over the coming change of user id.
 pub(crate) fn keep_capabilities(keep: bool) -> io::Result<()> {
     // SAFETY: PR_SET_KEEPCAPS takes an integer.
-    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(keep), 0, 0, 0) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::prctl(libc::PR_SET_KEEPCAPS, libc::c_ulong::from(keep), 0, 0, 0)
+    }))?;
     Ok(())
 }
 
 /// No later `execve` grants anything that this process does not hold.
 pub(crate) fn set_no_new_privileges() -> io::Result<()> {
     // SAFETY: PR_SET_NO_NEW_PRIVS takes integers.
-    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    }))?;
     Ok(())
 }
 
@@ -120,7 +129,10 @@ pub(crate) fn set_uid(uid: u32) -> io::Result<()> {
 
 /// One resource limit of the calling process. `resource` is an `RLIMIT_*` number.
 pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     let no_old: *mut libc::rlimit64 = std::ptr::null_mut();
     // SAFETY: the new limit is valid for the call; a null old limit is allowed.
     check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::from_ref(&limit), no_old) })?;
@@ -183,7 +195,10 @@ pub(crate) struct SchedAttr {
 
 /// `sched_setattr(2)` for the calling process.
 pub(crate) fn set_scheduler(attr: &SchedAttr) -> io::Result<()> {
-    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        ..*attr
+    };
     // SAFETY: the kernel reads `size` bytes of the structure.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attr), 0) })?;
     Ok(())
@@ -192,13 +207,17 @@ pub(crate) fn set_scheduler(attr: &SchedAttr) -> io::Result<()> {
 /// Host name of the calling process's UTS namespace.
 pub(crate) fn set_host_name(name: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length are of the same slice.
-    check(libc::c_long::from(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::sethostname(name.as_ptr().cast(), name.len())
+    }))?;
     Ok(())
 }
 
 /// NIS domain name of the calling process's UTS namespace.
 pub(crate) fn set_domain_name(name: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length are of the same slice.
-    check(libc::c_long::from(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::setdomainname(name.as_ptr().cast(), name.len())
+    }))?;
     Ok(())
 }

@@ -85,14 +85,24 @@ pub(crate) fn unshare(flags: i32) -> io::Result<()> {
 /// `setns(2)` of the calling thread.
 pub(crate) fn setns(fd: impl AsFd, flags: i32) -> io::Result<()> {
     // SAFETY: no memory is passed; the descriptor is open for the time of the call.
-    check(libc::c_long::from(unsafe { libc::setns(fd.as_fd().as_raw_fd(), flags) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::setns(fd.as_fd().as_raw_fd(), flags)
+    }))?;
     Ok(())
 }
 
 /// Classic `mount(2)`, for filesystem options that `fsconfig` cannot carry (values over 255 bytes).
 pub(crate) fn mount(source: &CStr, target: &CStr, fstype: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
     // SAFETY: all pointers are valid C strings that the kernel only reads.
-    let result = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), fstype.as_ptr(), flags, data.as_ptr().cast()) };
+    let result = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            fstype.as_ptr(),
+            flags,
+            data.as_ptr().cast(),
+        )
+    };
     check(libc::c_long::from(result))?;
     Ok(())
 }
@@ -100,8 +110,15 @@ pub(crate) fn mount(source: &CStr, target: &CStr, fstype: &CStr, flags: libc::c_
 /// Changes the propagation of `target`, recursively where `flags` has `MS_REC`.
 pub(crate) fn set_propagation(target: &CStr, flags: libc::c_ulong) -> io::Result<()> {
     // SAFETY: the target is a valid C string; source, type and data are documented as ignored and may be null.
-    let result =
-        unsafe { libc::mount(std::ptr::null(), target.as_ptr(), std::ptr::null(), flags, std::ptr::null()) };
+    let result = unsafe {
+        libc::mount(
+            std::ptr::null(),
+            target.as_ptr(),
+            std::ptr::null(),
+            flags,
+            std::ptr::null(),
+        )
+    };
     check(libc::c_long::from(result))?;
     Ok(())
 }

@@ -118,14 +118,18 @@ fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {
 /// Makes `fd` be descriptor `target`, inherited by `execve`.
 pub(crate) fn dup_to(fd: impl AsFd, target: RawFd) -> io::Result<()> {
     // SAFETY: `dup2` closes only `target`, one of 0, 1, 2, which no `OwnedFd` of this process owns.
-    check(libc::c_long::from(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), target) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::dup2(fd.as_fd().as_raw_fd(), target)
+    }))?;
     Ok(())
 }
 
 /// Makes the terminal `fd` the controlling one of the session that the caller leads.
 pub(crate) fn set_controlling_terminal(fd: impl AsFd) -> io::Result<()> {
     // SAFETY: TIOCSCTTY takes an integer argument.
-    check(libc::c_long::from(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0)
+    }))?;
     Ok(())
 }
 
@@ -155,6 +159,8 @@ pub(crate) fn pidfd_send_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<(
 /// Calling thread's ability to be dumped or traced by others of its user: off. `execve` switches it on again.
 pub(crate) fn not_dumpable() -> io::Result<()> {
     // SAFETY: PR_SET_DUMPABLE takes an integer.
-    check(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+    }))?;
     Ok(())
 }

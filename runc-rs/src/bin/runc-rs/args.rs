@@ -1,5 +1,6 @@
 //! The command line: runc's commands and flags.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -33,7 +34,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) systemd_cgroup: bool,
     /// Ignore cgroup permission errors ('true', 'false', or 'auto').
-    #[arg(long, global = true, default_value = "auto", hide = true)]
+    #[arg(long, global = true, default_value = "auto", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) rootless: String,
     /// Ignored, for callers that give it.
     #[arg(long, global = true, hide = true)]
@@ -99,14 +100,14 @@ pub(crate) struct CreateArgs {
     #[arg(short, long, default_value = ".")]
     pub(crate) bundle: PathBuf,
     /// Path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) console_socket: PathBuf,
+    #[arg(long)]
+    pub(crate) console_socket: Option<OsString>,
     /// Path to an AF_UNIX socket which will receive a file descriptor referencing the init process.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) pidfd_socket: PathBuf,
+    #[arg(long)]
+    pub(crate) pidfd_socket: Option<OsString>,
     /// Specify the file to write the process id to.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) pid_file: PathBuf,
+    #[arg(long)]
+    pub(crate) pid_file: Option<OsString>,
     /// Do not use pivot root to jail process inside rootfs.
     #[arg(long)]
     pub(crate) no_pivot: bool,
@@ -140,11 +141,11 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
     /// Path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) console_socket: PathBuf,
+    #[arg(long)]
+    pub(crate) console_socket: Option<OsString>,
     /// Path to an AF_UNIX socket which will receive a file descriptor referencing the exec process.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) pidfd_socket: PathBuf,
+    #[arg(long)]
+    pub(crate) pidfd_socket: Option<OsString>,
     /// Current working directory in the container.
     #[arg(long)]
     pub(crate) cwd: Option<PathBuf>,
@@ -167,8 +168,8 @@ pub(crate) struct ExecArgs {
     #[arg(short, long)]
     pub(crate) detach: bool,
     /// Specify the file to write the process id to.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub(crate) pid_file: PathBuf,
+    #[arg(long)]
+    pub(crate) pid_file: Option<OsString>,
     /// Set the asm process label for the process commonly used with selinux.
     #[arg(long)]
     pub(crate) process_label: Option<String>,
@@ -269,9 +270,6 @@ pub(crate) struct SpecArgs {
     /// Path to the root of the bundle directory.
     #[arg(short, long, default_value = ".")]
     pub(crate) bundle: PathBuf,
-    /// Generate a configuration for a rootless container.
-    #[arg(id = "rootless_spec", long = "rootless-spec", hide = true)]
-    pub(crate) rootless: bool,
 }
 
 /// Flags of `update`.

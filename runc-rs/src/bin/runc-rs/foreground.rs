@@ -99,7 +99,9 @@ fn pump(from: &mut impl Read, to: &mut impl Write) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return,
             Ok(length) => {
-                let written = buffer.get(..length).map(|data| to.write_all(data).and_then(|()| to.flush()));
+                let written = buffer
+                    .get(..length)
+                    .map(|data| to.write_all(data).and_then(|()| to.flush()));
                 if !matches!(written, Some(Ok(()))) {
                     return;
                 }
@@ -109,14 +111,20 @@ fn pump(from: &mut impl Read, to: &mut impl Write) {
 }
 
 /// Waits for the process; passes signals on. Returns its exit code, 128 + n for signal n.
-pub(crate) fn wait(signals: &Signals, mut created: Created, started: impl FnOnce() -> Result<(), Failure>) -> Result<u8, Failure> {
+pub(crate) fn wait(
+    signals: &Signals,
+    mut created: Created,
+    started: impl FnOnce() -> Result<(), Failure>,
+) -> Result<u8, Failure> {
     let copy = created.console.take().map(Copy::start).transpose()?;
     started()?;
     let code = loop {
         if let Some(code) = reap(created.pid)? {
             break code;
         }
-        let Some(signal) = signals.0.read_signal()? else { continue };
+        let Some(signal) = signals.0.read_signal()? else {
+            continue;
+        };
         match i32::try_from(signal.ssi_signo).unwrap_or(0) {
             libc::SIGCHLD | libc::SIGURG => {}
             libc::SIGWINCH => {

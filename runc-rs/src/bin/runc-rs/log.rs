@@ -16,7 +16,10 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn new(global: &Global) -> Self {
         let file = global.log.clone().filter(|path| !path.as_os_str().is_empty());
-        Self { file, format: global.log_format }
+        Self {
+            file,
+            format: global.log_format,
+        }
     }
 
     /// An error that ends the program: in the log, and plainly on standard error when the log is a file.
@@ -36,7 +39,11 @@ impl Log {
     fn write(&self, level: &str, message: &str) {
         let line = self.line(level, message);
         let written = match &self.file {
-            Some(path) => OpenOptions::new().append(true).create(true).open(path).and_then(|mut file| file.write_all(line.as_bytes())),
+            Some(path) => OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(line.as_bytes())),
             None => std::io::stderr().write_all(line.as_bytes()),
         };
         // A log that cannot be written must not hide the message.

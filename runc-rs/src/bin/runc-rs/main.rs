@@ -26,7 +26,10 @@ pub(crate) struct Failure {
 impl Failure {
     /// With exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: 1 }
+        Self {
+            message: message.into(),
+            code: 1,
+        }
     }
 }
 
@@ -59,7 +62,8 @@ fn main() -> ExitCode {
 fn run(cli: Cli, log: &Log) -> Result<u8, Failure> {
     let enters_a_container = matches!(cli.command, Command::Create(_) | Command::Run(_) | Command::Exec(_));
     if enters_a_container {
-        runc_rs::sealed::ensure().map_err(|error| Failure::new(format!("unable to seal the runtime's own binary: {error}")))?;
+        runc_rs::sealed::ensure()
+            .map_err(|error| Failure::new(format!("unable to seal the runtime's own binary: {error}")))?;
     }
     commands::dispatch(cli, log)
 }

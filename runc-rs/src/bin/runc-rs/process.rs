@@ -16,7 +16,10 @@ pub(crate) fn build(args: &ExecArgs, bundle: &Path) -> Result<Process, Failure> 
         return serde_json::from_slice(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())));
     }
     let spec = runc_rs::load_spec(bundle)?;
-    let mut process = spec.process().clone().ok_or_else(|| Failure::new("process property must not be empty"))?;
+    let mut process = spec
+        .process()
+        .clone()
+        .ok_or_else(|| Failure::new("process property must not be empty"))?;
     process.set_args(Some(args.command.clone()));
     process.set_terminal(Some(args.tty));
     if let Some(cwd) = &args.cwd {
@@ -50,7 +53,8 @@ fn add_capabilities(mut sets: LinuxCapabilities, names: &[String]) -> Result<Lin
         let known = Capability::from_str(upper.strip_prefix("CAP_").unwrap_or(&upper));
         added.insert(known.map_err(|_| Failure::new(format!("unknown capability {name:?}")))?);
     }
-    let join = |set: &Option<HashSet<Capability>>| Some(set.iter().flatten().copied().chain(added.iter().copied()).collect());
+    let join =
+        |set: &Option<HashSet<Capability>>| Some(set.iter().flatten().copied().chain(added.iter().copied()).collect());
     let (bounding, effective, permitted) = (join(sets.bounding()), join(sets.effective()), join(sets.permitted()));
     sets.set_bounding(bounding);
     sets.set_effective(effective);
@@ -77,7 +81,10 @@ fn user(args: &ExecArgs, default: &User) -> Result<User, Failure> {
 fn parse_user(text: &str) -> Result<(u32, Option<u32>), Failure> {
     let number = |part: &str, what: &str| {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let id = digits.then(|| part.parse::<u32>().ok()).flatten().filter(|id| *id != u32::MAX);
+        let id = digits
+            .then(|| part.parse::<u32>().ok())
+            .flatten()
+            .filter(|id| *id != u32::MAX);
         id.ok_or_else(|| Failure::new(format!("parsing {part:?} as int for {what} failed: invalid syntax")))
     };
     match text.split_once(':') {
@@ -94,7 +101,20 @@ mod tests {
     fn cve_2026_30892_a_user_is_the_exact_id_or_an_error() {
         assert_eq!(parse_user("1000").unwrap(), (1000, None));
         assert_eq!(parse_user("1000:5").unwrap(), (1000, Some(5)));
-        for bad in ["1000:", ":100", "a", "-1", "+1", "4294967295", "4294967296", "1x", "", "1:2:3", " 1", "0x0"] {
+        for bad in [
+            "1000:",
+            ":100",
+            "a",
+            "-1",
+            "+1",
+            "4294967295",
+            "4294967296",
+            "1x",
+            "",
+            "1:2:3",
+            " 1",
+            "0x0",
+        ] {
             assert!(parse_user(bad).is_err(), "{bad:?}");
         }
     }

@@ -19,7 +19,10 @@ pub(crate) fn parse(name: &str) -> Option<i32> {
         "POLL" => "IO",
         other => other,
     };
-    format!("SIG{alias}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+    format!("SIG{alias}")
+        .parse::<nix::sys::signal::Signal>()
+        .ok()
+        .map(|signal| signal as i32)
 }
 
 fn real_time(base: i32, offset: &str) -> Option<i32> {
@@ -33,7 +36,14 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for (name, number) in [("KILL", 9), ("sigterm", 15), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("SIGCLD", 17)] {
+        for (name, number) in [
+            ("KILL", 9),
+            ("sigterm", 15),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("SIGCLD", 17),
+        ] {
             assert_eq!(parse(name), Some(number), "{name}");
         }
         for bad in ["BLA", "0", "65", "-1", "RTMIN+40", ""] {

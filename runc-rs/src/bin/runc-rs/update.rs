@@ -16,7 +16,8 @@ pub(crate) fn resources(args: &UpdateArgs) -> Result<LinuxResources, Failure> {
             if path.as_os_str() == "-" {
                 std::io::stdin().read_to_string(&mut text)?;
             } else {
-                text = std::fs::read_to_string(path).map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?;
+                text = std::fs::read_to_string(path)
+                    .map_err(|error| Failure::new(format!("open {}: {error}", path.display())))?;
             }
             serde_json::from_str(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?
         }
@@ -76,7 +77,10 @@ mod tests {
 
     #[test]
     fn only_what_is_named_is_set() {
-        let args = UpdateArgs { memory: Some(1 << 20), ..UpdateArgs::default() };
+        let args = UpdateArgs {
+            memory: Some(1 << 20),
+            ..UpdateArgs::default()
+        };
         let resources = resources(&args).unwrap();
         assert_eq!(resources.memory().unwrap().limit(), Some(1 << 20));
         assert!(resources.cpu().is_none() && resources.pids().is_none() && resources.devices().is_none());
