@@ -1,0 +1,3 @@
+//! The `containerd-rs` program.
+
+fn main() {}
