@@ -96,7 +96,9 @@ impl Args {
             "info" if boolean(name, value.clone())? => self.action = Action::Info,
             "v" | "version" | "info" => {}
             "namespace" | "id" | "address" | "publish-binary" | "bundle" | "socket" => {
-                let value = value.or_else(|| rest.next()).ok_or_else(|| ArgsError::NoValue(name.to_owned()))?;
+                let value = value
+                    .or_else(|| rest.next())
+                    .ok_or_else(|| ArgsError::NoValue(name.to_owned()))?;
                 match name {
                     "namespace" => self.namespace = value,
                     "id" => self.id = value,
@@ -142,12 +144,20 @@ mod tests {
 
     #[test]
     fn containerds_command_lines() {
-        let args = parse("-namespace default -address /run/c.sock -publish-binary /usr/bin/containerd -id c1 -debug start").unwrap();
+        let args =
+            parse("-namespace default -address /run/c.sock -publish-binary /usr/bin/containerd -id c1 -debug start")
+                .unwrap();
         assert_eq!(args.action, Action::Start);
-        assert_eq!((args.id.as_str(), args.namespace.as_str(), args.debug), ("c1", "default", true));
+        assert_eq!(
+            (args.id.as_str(), args.namespace.as_str(), args.debug),
+            ("c1", "default", true)
+        );
         assert_eq!(args.address, "/run/c.sock");
         let args = parse("--namespace=n --id=c -debug=false -bundle /b delete").unwrap();
-        assert_eq!((args.action, args.bundle, args.debug), (Action::Delete, "/b".into(), false));
+        assert_eq!(
+            (args.action, args.bundle, args.debug),
+            (Action::Delete, "/b".into(), false)
+        );
         assert_eq!(parse("-v").unwrap().action, Action::Version);
         assert_eq!(parse("-info").unwrap().action, Action::Info);
         assert_eq!(parse("-id c -namespace n").unwrap().action, Action::Serve);

@@ -45,20 +45,25 @@ impl Request {
             .ok()
             .filter(|p| !p.instance_id.is_empty() && p.instance_id == args.id && p.namespace == args.namespace);
         let Some(params) = params else {
-            let protocol = environment("MAX_SHIM_VERSION").and_then(|v| v.parse().ok()).map_or(
-                Protocol::Address,
-                |most: u32| Protocol::Json(most.clamp(2, 3)),
-            );
+            let protocol = environment("MAX_SHIM_VERSION")
+                .and_then(|v| v.parse().ok())
+                .map_or(Protocol::Address, |most: u32| Protocol::Json(most.clamp(2, 3)));
             return Self {
                 protocol,
                 grpc_address: args.address.clone(),
                 ttrpc_address: variable("TTRPC_ADDRESS"),
                 debug: args.debug,
-                options: Any::decode(stdin).ok().and_then(|any| options(&any)).unwrap_or_default(),
+                options: Any::decode(stdin)
+                    .ok()
+                    .and_then(|any| options(&any))
+                    .unwrap_or_default(),
             };
         };
         let or = |value: String, other: String| if value.is_empty() { other } else { value };
-        let extensions = params.extensions.iter().filter_map(|extension| extension.value.as_ref());
+        let extensions = params
+            .extensions
+            .iter()
+            .filter_map(|extension| extension.value.as_ref());
         Self {
             protocol: Protocol::Bootstrap,
             grpc_address: or(params.containerd_grpc_address, args.address.clone()),
@@ -72,9 +77,9 @@ impl Request {
     pub fn answer(&self, address: &str) -> Vec<u8> {
         match self.protocol {
             Protocol::Address => address.as_bytes().to_vec(),
-            Protocol::Json(version) => {
-                serde_json::json!({"version": version, "address": address, "protocol": "ttrpc"}).to_string().into_bytes()
-            }
+            Protocol::Json(version) => serde_json::json!({"version": version, "address": address, "protocol": "ttrpc"})
+                .to_string()
+                .into_bytes(),
             Protocol::Bootstrap => BootstrapResult {
                 version: 3,
                 address: address.to_owned(),
@@ -127,15 +132,27 @@ mod tests {
         assert_eq!(request.options.shim_cgroup, "/shims");
         assert_eq!(request.ttrpc_address, "/run/c.sock.ttrpc");
         assert_eq!(request.answer("unix:///s"), b"unix:///s");
-        assert_eq!(Request::new(&args(), environment(None), b"").options, Options::default());
-        assert_eq!(Request::new(&args(), environment(None), b"\xff\xff").protocol, Protocol::Address);
+        assert_eq!(
+            Request::new(&args(), environment(None), b"").options,
+            Options::default()
+        );
+        assert_eq!(
+            Request::new(&args(), environment(None), b"\xff\xff").protocol,
+            Protocol::Address
+        );
     }
 
     #[test]
     fn managers_that_name_a_version_read_json() {
         let request = Request::new(&args(), environment(Some("2")), b"");
-        assert_eq!(request.answer("unix:///s"), br#"{"address":"unix:///s","protocol":"ttrpc","version":2}"#);
-        assert_eq!(Request::new(&args(), environment(Some("7")), b"").protocol, Protocol::Json(3));
+        assert_eq!(
+            request.answer("unix:///s"),
+            br#"{"address":"unix:///s","protocol":"ttrpc","version":2}"#
+        );
+        assert_eq!(
+            Request::new(&args(), environment(Some("7")), b"").protocol,
+            Protocol::Json(3)
+        );
     }
 
     #[test]
@@ -146,18 +163,29 @@ mod tests {
             log_level: -4,
             containerd_ttrpc_address: "/t".into(),
             containerd_grpc_address: "/g".into(),
-            extensions: vec![Extension { value: Some(shim_cgroup()) }],
+            extensions: vec![Extension {
+                value: Some(shim_cgroup()),
+            }],
             ..BootstrapParams::default()
         };
         let request = Request::new(&args(), environment(Some("2")), &params.encode_to_vec());
         assert_eq!(request.protocol, Protocol::Bootstrap);
-        assert_eq!((request.grpc_address.as_str(), request.ttrpc_address.as_str()), ("/g", "/t"));
+        assert_eq!(
+            (request.grpc_address.as_str(), request.ttrpc_address.as_str()),
+            ("/g", "/t")
+        );
         assert!(request.debug);
         assert_eq!(request.options.shim_cgroup, "/shims");
         let answer = BootstrapResult::decode(request.answer("unix:///s").as_slice()).unwrap();
-        assert_eq!((answer.version, answer.address.as_str(), answer.protocol.as_str()), (3, "unix:///s", "ttrpc"));
+        assert_eq!(
+            (answer.version, answer.address.as_str(), answer.protocol.as_str()),
+            (3, "unix:///s", "ttrpc")
+        );
         let mut other = params;
         other.instance_id = "c2".into();
-        assert_eq!(Request::new(&args(), environment(None), &other.encode_to_vec()).protocol, Protocol::Address);
+        assert_eq!(
+            Request::new(&args(), environment(None), &other.encode_to_vec()).protocol,
+            Protocol::Address
+        );
     }
 }

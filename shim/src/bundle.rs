@@ -109,7 +109,9 @@ impl Bundle {
     pub fn shares_pid_namespace(&self) -> Result<bool> {
         let config: PidNamespace = self.config()?;
         let namespaces = config.linux.unwrap_or_default().namespaces;
-        Ok(!namespaces.iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty()))
+        Ok(!namespaces
+            .iter()
+            .any(|namespace| namespace.kind == "pid" && namespace.path.is_empty()))
     }
 
     fn config<T: for<'a> Deserialize<'a>>(&self) -> Result<T> {
@@ -200,14 +202,21 @@ impl Bundle {
 
 /// The directory in which a runtime keeps the containers of a namespace.
 pub fn runtime_root(options: &Options, namespace: &str) -> PathBuf {
-    let root = if options.root.is_empty() { RUNTIME_ROOT } else { &options.root };
+    let root = if options.root.is_empty() {
+        RUNTIME_ROOT
+    } else {
+        &options.root
+    };
     Path::new(root).join(namespace)
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).and_then(|mut file| file.write_all(content)).map_err(Error::file("write", path))
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(content))
+        .map_err(Error::file("write", path))
 }
 
 fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -243,7 +252,10 @@ mod tests {
         bundle.write_options(&options).unwrap();
         assert_eq!(bundle.read_options().unwrap(), options);
         let text = fs::read_to_string(bundle.path().join("options.json")).unwrap();
-        assert_eq!(text, r#"{"io_uid":7,"binary_name":"crun","root":"/r","systemd_cgroup":true}"#);
+        assert_eq!(
+            text,
+            r#"{"io_uid":7,"binary_name":"crun","root":"/r","systemd_cgroup":true}"#
+        );
         assert_eq!(bundle.read_pid().unwrap(), 0);
         bundle.write_pid(42).unwrap();
         assert_eq!(bundle.read_pid().unwrap(), 42);

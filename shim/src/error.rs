@@ -21,6 +21,9 @@ pub enum Error {
     /// A request that makes no sense.
     #[error("{0}: invalid argument")]
     Invalid(String),
+    /// Not built.
+    #[error("{0}: not implemented")]
+    Unimplemented(String),
     /// A state that the operation does not fit, in containerd's words without a kind.
     #[error("{0}")]
     State(String),
@@ -104,6 +107,7 @@ impl From<Error> for Status {
             Error::NotFound(_) => Code::NotFound,
             Error::Exists(_) => Code::AlreadyExists,
             Error::Precondition(_) => Code::FailedPrecondition,
+            Error::Unimplemented(_) => Code::Unimplemented,
             Error::Invalid(_) | Error::Stream(_) => Code::InvalidArgument,
             _ => Code::Unknown,
         };

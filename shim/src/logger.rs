@@ -81,7 +81,10 @@ impl Subscriber for Logger {
             _ => "debug",
         };
         let time = Timestamp::now().to_string();
-        let line = format!("time=\"{time}\" level={level} msg={:?}{}\n", fields.message, fields.others);
+        let line = format!(
+            "time=\"{time}\" level={level} msg={:?}{}\n",
+            fields.message, fields.others
+        );
         // Nobody reads, or not fast enough: the line is dropped by design.
         let _ = rustix::io::write(to, line.as_bytes());
     }

@@ -46,7 +46,11 @@ fn clean(path: &str) -> String {
         }
     }
     let joined = parts.join("/");
-    if path.starts_with('/') { format!("/{joined}") } else { joined }
+    if path.starts_with('/') {
+        format!("/{joined}")
+    } else {
+        joined
+    }
 }
 
 /// Listens at `path`, unless somebody does already. A socket file that nobody listens on is replaced.
@@ -66,7 +70,7 @@ pub fn claim(path: &Path) -> Result<Claim> {
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = listener.map_err(Error::file("bind", path))?;
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(Error::file("chmod", path))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(Error::file("chmod", path))?;
     Ok(Claim::Ours(listener))
 }
 
@@ -113,7 +117,9 @@ mod tests {
     fn one_of_a_group_gets_it_and_a_dead_ones_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("s/x");
-        let Claim::Ours(first) = claim(&path).unwrap() else { panic!("taken") };
+        let Claim::Ours(first) = claim(&path).unwrap() else {
+            panic!("taken")
+        };
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(claim(&path).unwrap(), Claim::Live));
         drop(first);

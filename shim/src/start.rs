@@ -51,7 +51,12 @@ pub fn start(
     let here = std::env::current_dir().map_err(Error::system("getcwd"))?;
     let bundle = Bundle::new(here);
     let group = bundle.group(&args.id)?;
-    let path = socket::path(Path::new(socket::DIRECTORY), &request.grpc_address, &args.namespace, &group);
+    let path = socket::path(
+        Path::new(socket::DIRECTORY),
+        &request.grpc_address,
+        &args.namespace,
+        &group,
+    );
     let address = format!("unix://{}", path.display());
     let answer = request.answer(&address);
     let reply = |answer: &[u8]| reply(answer).map_err(Error::system("write the answer"));
@@ -66,7 +71,12 @@ pub fn start(
     let mut undo = Undo(Some(&path));
     bundle.write_address(&address)?;
     let (wait, mut go) = std::io::pipe().map_err(Error::system("pipe"))?;
-    let mut command = command(args, &request, &path, environment("SCHED_CORE").is_some_and(|v| !v.is_empty()))?;
+    let mut command = command(
+        args,
+        &request,
+        &path,
+        environment("SCHED_CORE").is_some_and(|v| !v.is_empty()),
+    )?;
     sys::inherit(&mut command, &[listener.as_fd(), wait.as_fd()]);
     let child = command.spawn().map_err(Error::system("start the serving process"))?;
     settle(&child, &request.options)?;
@@ -91,7 +101,14 @@ fn command(args: &Args, request: &Request, socket: &Path, core_scheduling: bool)
     let mut command = Command::new(executable());
     command
         .arg0(shown)
-        .args(["-namespace", &args.namespace, "-id", &args.id, "-address", &request.grpc_address])
+        .args([
+            "-namespace",
+            &args.namespace,
+            "-id",
+            &args.id,
+            "-address",
+            &request.grpc_address,
+        ])
         .arg("-socket")
         .arg(socket)
         .env("TTRPC_ADDRESS", &request.ttrpc_address)
@@ -116,13 +133,19 @@ fn settle(child: &Child, options: &Options) -> Result<()> {
         cgroup::join(&options.shim_cgroup, child.id())?;
     }
     let read = |path: &str| std::fs::read_to_string(path).map_err(Error::file("read", Path::new(path)));
-    let score: i32 = read(&format!("/proc/{}/oom_score_adj", parent_id()))?.trim().parse().unwrap_or(0);
+    let score: i32 = read(&format!("/proc/{}/oom_score_adj", parent_id()))?
+        .trim()
+        .parse()
+        .unwrap_or(0);
     let path = format!("/proc/{}/oom_score_adj", child.id());
     let wanted = (score + 1).min(1000);
     if read(&path)?.trim().parse() == Ok(wanted) {
         return Ok(());
     }
-    let written = File::options().write(true).open(&path).and_then(|mut f| f.write_all(wanted.to_string().as_bytes()));
+    let written = File::options()
+        .write(true)
+        .open(&path)
+        .and_then(|mut f| f.write_all(wanted.to_string().as_bytes()));
     match written {
         // Lowering needs CAP_SYS_RESOURCE; who started us with a higher score than the manager's wanted it so.
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),

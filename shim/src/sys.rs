@@ -40,6 +40,15 @@ pub(crate) fn reap(pid: i32) -> io::Result<Option<Ended>> {
     }
 }
 
+/// Sends a signal; numbers that have no name are signals too.
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes numbers only.
+    if unsafe { libc::kill(pid, signal) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Makes the child of `command` find `descriptors` as 3, 4, 5… . They must stay open until it was spawned.
 pub(crate) fn inherit(command: &mut Command, descriptors: &[BorrowedFd<'_>]) {
     let sources: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();

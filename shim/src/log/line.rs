@@ -82,7 +82,7 @@ pub fn encode(out: &mut Vec<u8>, text: &[u8], newline: bool, stream: &str, attrs
     }
     out.extend_from_slice(b",\"time\":\"");
     // Writing to a Vec cannot fail.
-    let _ = write!(out, "{time}\"}}\n");
+    let _ = writeln!(out, "{time}\"}}");
 }
 
 /// The inside of a JSON string as Go's encoder has it: HTML characters, U+2028 and U+2029 escaped, each bad byte replaced.
