@@ -13,7 +13,7 @@ use crate::args::Args;
 
 /// How the answer is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// `BootstrapResult` as protobuf (containerd 2.3 and later).
     Bootstrap,
     /// `{"version":…,"address":…,"protocol":"ttrpc"}` (1.7 to 2.2, which set `MAX_SHIM_VERSION`); the number is the task service's version.
@@ -24,7 +24,7 @@ pub enum Protocol {
 
 /// What `start` was asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// The form of the answer.
     pub protocol: Protocol,
     /// The manager's gRPC address; part of the socket's name.
@@ -39,7 +39,7 @@ pub struct Request {
 
 impl Request {
     /// Puts together what flags, environment and standard input say.
-    pub fn new(args: &Args, environment: impl Fn(&str) -> Option<String>, stdin: &[u8]) -> Self {
+    pub(crate) fn new(args: &Args, environment: impl Fn(&str) -> Option<String>, stdin: &[u8]) -> Self {
         let variable = |name| environment(name).unwrap_or_default();
         let params = BootstrapParams::decode(stdin)
             .ok()
@@ -74,7 +74,7 @@ impl Request {
     }
 
     /// The answer for standard output.
-    pub fn answer(&self, address: &str) -> Vec<u8> {
+    pub(crate) fn answer(&self, address: &str) -> Vec<u8> {
         match self.protocol {
             Protocol::Address => address.as_bytes().to_vec(),
             Protocol::Json(version) => serde_json::json!({"version": version, "address": address, "protocol": "ttrpc"})
@@ -92,7 +92,7 @@ impl Request {
 }
 
 /// The runc options in an `Any`, if that is what it holds.
-pub fn options(any: &Any) -> Option<Options> {
+pub(crate) fn options(any: &Any) -> Option<Options> {
     containerd_proto::unpack(any).ok()
 }
 

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 /// Where runtimes keep their state unless the options say otherwise (containerd's shim's own default).
-pub const RUNTIME_ROOT: &str = "/run/containerd/runc";
+pub(crate) const RUNTIME_ROOT: &str = "/run/containerd/runc";
 
 /// Annotations by which containers share a shim, the first that is there decides.
 const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 /// A bundle directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bundle(PathBuf);
+pub(crate) struct Bundle(PathBuf);
 
 /// `options.json`: the options under the names that containerd's Go type has in JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -78,17 +78,17 @@ struct Namespace {
 
 impl Bundle {
     /// The bundle at a path.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
     /// The directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Where the manager wants the root filesystem mounted.
-    pub fn rootfs(&self) -> PathBuf {
+    pub(crate) fn rootfs(&self) -> PathBuf {
         self.0.join("rootfs")
     }
 
@@ -96,7 +96,7 @@ impl Bundle {
     ///
     /// # Errors
     /// A `config.json` that cannot be read or is no JSON object.
-    pub fn group(&self, id: &str) -> Result<String> {
+    pub(crate) fn group(&self, id: &str) -> Result<String> {
         let config: Annotations = self.config()?;
         let named = GROUP_ANNOTATIONS.iter().find_map(|key| config.annotations.get(*key));
         Ok(named.cloned().unwrap_or_else(|| id.to_owned()))
@@ -106,7 +106,7 @@ impl Bundle {
     ///
     /// # Errors
     /// As [`Self::group`].
-    pub fn shares_pid_namespace(&self) -> Result<bool> {
+    pub(crate) fn shares_pid_namespace(&self) -> Result<bool> {
         let config: PidNamespace = self.config()?;
         let namespaces = config.linux.unwrap_or_default().namespaces;
         Ok(!namespaces
@@ -124,7 +124,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn write_address(&self, address: &str) -> Result<()> {
+    pub(crate) fn write_address(&self, address: &str) -> Result<()> {
         let (temporary, path) = (self.0.join(".address"), self.0.join("address"));
         write(&temporary, address.as_bytes())?;
         fs::rename(&temporary, &path).map_err(Error::file("rename", &path))
@@ -134,7 +134,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn write_options(&self, options: &Options) -> Result<()> {
+    pub(crate) fn write_options(&self, options: &Options) -> Result<()> {
         let stored = StoredOptions {
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
@@ -157,7 +157,7 @@ impl Bundle {
     ///
     /// # Errors
     /// A file that is there but cannot be read or understood.
-    pub fn read_options(&self) -> Result<Options> {
+    pub(crate) fn read_options(&self) -> Result<Options> {
         let path = self.0.join("options.json");
         let stored: StoredOptions = match optional(&path)? {
             Some(text) if !text.is_empty() => {
@@ -186,7 +186,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn write_pid(&self, pid: i32) -> Result<()> {
+    pub(crate) fn write_pid(&self, pid: i32) -> Result<()> {
         write(&self.0.join("init.pid"), pid.to_string().as_bytes())
     }
 
@@ -194,14 +194,14 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn read_pid(&self) -> Result<i32> {
+    pub(crate) fn read_pid(&self) -> Result<i32> {
         let text = optional(&self.0.join("init.pid"))?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&text).trim().parse().unwrap_or(0))
     }
 }
 
 /// The directory in which a runtime keeps the containers of a namespace.
-pub fn runtime_root(options: &Options, namespace: &str) -> PathBuf {
+pub(crate) fn runtime_root(options: &Options, namespace: &str) -> PathBuf {
     let root = if options.root.is_empty() {
         RUNTIME_ROOT
     } else {

@@ -35,7 +35,7 @@ struct RuntimeVersion {
 }
 
 /// What `-v` prints.
-pub fn version() -> String {
+pub(crate) fn version() -> String {
     format!("{NAME}:\n  Version:  {}\n", env!("CARGO_PKG_VERSION"))
 }
 
@@ -43,7 +43,7 @@ pub fn version() -> String {
 ///
 /// # Errors
 /// Options that do not decode.
-pub fn info(stdin: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn info(stdin: &[u8]) -> Result<Vec<u8>> {
     let any = Any::decode(stdin).map_err(|e| Error::Invalid(format!("failed to read runtime options: {e}")))?;
     let options: Option<Options> = bootstrap::options(&any);
     let here = std::env::current_dir().map_err(Error::system("getcwd"))?;

@@ -7,11 +7,11 @@ use containerd_proto::containerd::events::TaskOom;
 use runc_rs_cgroups::oom::OomEvent;
 use runc_rs_cgroups::{Cgroup, OomNotifier};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 
 use crate::error::{Error, Result};
 use crate::events::Events;
+use crate::sys;
 
 /// A watch on a container's memory. Ends with it.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl OomWatch {
     pub(crate) fn new(id: &str, cgroup: &Cgroup, events: &Arc<Events>) -> Result<Self> {
         let notifier = OomNotifier::new(cgroup).map_err(|e| Error::Cgroup(e.to_string()))?;
         let fd = notifier.as_fd().try_clone_to_owned().map_err(Error::system("dup"))?;
-        let fd = AsyncFd::with_interest(fd, Interest::READABLE).map_err(Error::system("epoll"))?;
+        let fd = sys::reactor(fd, Interest::READABLE).map_err(Error::system("epoll"))?;
         let state = Arc::new(State {
             id: id.to_owned(),
             events: Arc::clone(events),

@@ -18,7 +18,7 @@ const KILLED: u32 = 137;
 ///
 /// # Errors
 /// When it is not clear which container is meant.
-pub fn remove(args: &Args, warn: impl Fn(&str)) -> Result<Vec<u8>> {
+pub(crate) fn remove(args: &Args, warn: impl Fn(&str)) -> Result<Vec<u8>> {
     if args.id.is_empty() || args.id.contains('/') || args.id.starts_with('.') {
         return Err(Error::Invalid(format!("shim id {:?}", args.id)));
     }
@@ -30,10 +30,10 @@ pub fn remove(args: &Args, warn: impl Fn(&str)) -> Result<Vec<u8>> {
     };
     let options = bundle.read_options()?;
     let runtime = runtime::select(&options, &args.namespace, bundle.path());
-    if let Err(error) = runtime.delete(&args.id, true) {
-        if !error.0.contains("does not exist") {
-            warn(&format!("failed to remove runc container: {error}"));
-        }
+    if let Err(error) = runtime.delete(&args.id, true)
+        && !error.is_unknown_container()
+    {
+        warn(&format!("failed to remove runc container: {error}"));
     }
     if let Err(error) = mounts::unmount(&bundle.rootfs()) {
         warn(&format!("failed to cleanup rootfs mount: {error}"));

@@ -27,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the process was not started by `start`, or the system refuses what it needs.
-pub fn serve(args: &Args, ttrpc_address: &str) -> Result<()> {
+pub(crate) fn serve(args: &Args, ttrpc_address: &str) -> Result<()> {
     sys::small_heap();
     // Executed through a link in /proc, the process would be named after that.
     let _ = rustix::thread::set_name(c"containerd-shim");

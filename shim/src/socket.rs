@@ -16,11 +16,11 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Result};
 
 /// containerd's directory for the sockets of shims.
-pub const DIRECTORY: &str = "/run/containerd/s";
+pub(crate) const DIRECTORY: &str = "/run/containerd/s";
 
 /// The outcome of [`claim`].
 #[derive(Debug)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// The socket is ours now, and listens.
     Ours(UnixListener),
     /// Another shim of the group listens there already.
@@ -28,7 +28,7 @@ pub enum Claim {
 }
 
 /// The path of a group's socket: the SHA-256 of the manager's address, the namespace and the group, as containerd's shims name it.
-pub fn path(directory: &Path, manager: &str, namespace: &str, group: &str) -> PathBuf {
+pub(crate) fn path(directory: &Path, manager: &str, namespace: &str, group: &str) -> PathBuf {
     let name = clean(&format!("{manager}/{namespace}/{group}"));
     directory.join(hex::encode(Sha256::digest(name.as_bytes())))
 }
@@ -57,7 +57,7 @@ fn clean(path: &str) -> String {
 ///
 /// # Errors
 /// [`Error::File`] when the directory or the socket cannot be made.
-pub fn claim(path: &Path) -> Result<Claim> {
+pub(crate) fn claim(path: &Path) -> Result<Claim> {
     let _lock = lock(path)?;
     if path.symlink_metadata().is_ok() {
         match UnixStream::connect(path) {
@@ -78,7 +78,7 @@ pub fn claim(path: &Path) -> Result<Claim> {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn release(path: &Path) -> Result<()> {
+pub(crate) fn release(path: &Path) -> Result<()> {
     let _lock = lock(path)?;
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(e)),
@@ -97,7 +97,7 @@ fn lock(path: &Path) -> Result<File> {
 }
 
 /// Whether the peer of a connection may command us: the user we run as, and root.
-pub fn may_speak(peer: u32) -> bool {
+pub(crate) fn may_speak(peer: u32) -> bool {
     peer == 0 || peer == rustix::process::geteuid().as_raw()
 }
 

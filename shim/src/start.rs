@@ -40,7 +40,7 @@ impl Drop for Undo<'_> {
 ///
 /// # Errors
 /// Any step; nothing is left behind then.
-pub fn start(
+pub(crate) fn start(
     args: &Args,
     environment: impl Fn(&str) -> Option<String>,
     stdin: &[u8],

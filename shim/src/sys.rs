@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
 /// How a child ended, as a shell would say it: its exit code, or 128 and the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -110,6 +113,12 @@ pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor is open (just checked), and by the start protocol nobody else in this process owns it: called once per number.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Puts a descriptor into the reactor. It should not block.
+pub(crate) fn reactor(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the reactor owns the descriptor from here on, and an OwnedFd is open, and the same file, for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(|error| error.into_parts().1)
 }
 
 /// Keeps the allocator small: one arena for all threads, and memory given back early. For a process with one busy thread.

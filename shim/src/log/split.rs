@@ -95,6 +95,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn no_byte_is_lost_however_it_comes(chunks in prop::collection::vec(prop::collection::vec(prop_oneof![3 => Just(b'a'), 1 => Just(b'\n')], 0..9000), 0..6)) {
             let slices: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();

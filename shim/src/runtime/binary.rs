@@ -323,8 +323,9 @@ mod tests {
         let error = runtime(directory.path(), "runc").start("none-such").unwrap_err();
         assert!(error.0.contains("container does not exist"), "{error}");
         assert!(directory.path().join("log.json").exists());
+        assert!(error.is_unknown_container());
         let error = runtime(directory.path(), "crun").start("none-such").unwrap_err();
-        assert!(error.0.contains("does not exist"), "{error}");
+        assert!(error.is_unknown_container(), "{error}");
         let left = fs::read_dir(directory.path())
             .unwrap()
             .flatten()

@@ -49,6 +49,14 @@ pub struct Spawned {
 #[error("{0}")]
 pub struct RuntimeError(pub String);
 
+impl RuntimeError {
+    /// Whether it says that there is no such container: in runc's words, or in crun's, which miss its status file.
+    pub fn is_unknown_container(&self) -> bool {
+        self.0.contains("does not exist")
+            || (self.0.contains("/status`") && self.0.contains("No such file or directory"))
+    }
+}
+
 /// Short for what runtimes answer.
 pub type RuntimeResult<T> = Result<T, RuntimeError>;
 

@@ -35,7 +35,7 @@ impl Shim {
         let killed = self
             .call(&container.runtime, move |runtime| runtime.kill(&id, signal, all))
             .await;
-        killed.map_err(|RuntimeError(message)| kill_error(&message))
+        killed.map_err(|error| kill_error(&error))
     }
 
     /// Freezes a container.
@@ -215,13 +215,14 @@ fn finished() -> Error {
 }
 
 /// containerd's reading of what runtimes say when a signal cannot be sent.
-fn kill_error(message: &str) -> Error {
+fn kill_error(error: &RuntimeError) -> Error {
+    let message = &error.0;
     let gone = ["os: process already finished", "container not running"]
         .iter()
         .any(|text| message.contains(text));
     if gone || message.to_lowercase().contains("no such process") {
         finished()
-    } else if message.contains("does not exist") {
+    } else if error.is_unknown_container() {
         Error::NotFound("no such container".to_owned())
     } else {
         Error::State(format!("unknown error after kill: {message}"))
@@ -234,18 +235,10 @@ mod tests {
 
     #[test]
     fn errors_of_kill_are_read_as_containerd_reads_them() {
-        assert_eq!(
-            kill_error("container not running").to_string(),
-            "process already finished: not found"
-        );
-        assert_eq!(
-            kill_error("kill: No such process").to_string(),
-            "process already finished: not found"
-        );
-        assert_eq!(
-            kill_error("container does not exist").to_string(),
-            "no such container: not found"
-        );
-        assert_eq!(kill_error("x").to_string(), "unknown error after kill: x");
+        let words = |message: &str| kill_error(&RuntimeError(message.to_owned())).to_string();
+        assert_eq!(words("container not running"), "process already finished: not found");
+        assert_eq!(words("kill: No such process"), "process already finished: not found");
+        assert_eq!(words("container does not exist"), "no such container: not found");
+        assert_eq!(words("x"), "unknown error after kill: x");
     }
 }

@@ -140,10 +140,11 @@ impl Job {
         }
         mounts::make(&self.mounts, &rootfs)?;
         let created = self.create();
-        if created.is_err() && !self.mounts.is_empty() {
-            if let Err(error) = mounts::unmount(&rootfs) {
-                tracing::warn!(id = self.id, %error, "failed to cleanup rootfs mount");
-            }
+        if created.is_err()
+            && !self.mounts.is_empty()
+            && let Err(error) = mounts::unmount(&rootfs)
+        {
+            tracing::warn!(id = self.id, %error, "failed to cleanup rootfs mount");
         }
         created
     }

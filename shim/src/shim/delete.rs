@@ -10,7 +10,6 @@ use super::{DRAIN, Shim, failed};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::process::{Phase, Process};
-use crate::runtime::RuntimeError;
 use crate::{mounts, sys};
 
 /// How long a process that was killed may take to end.
@@ -74,12 +73,9 @@ impl Shim {
             })
             .await
             .map_err(failed("failed to delete task"))?;
-        match deleted {
-            Err(RuntimeError(message)) if !message.contains("does not exist") => {
-                return Err(failed("failed to delete task")(RuntimeError(message)));
-            }
-            // Whoever else removed it: it is gone, which is what was asked for.
-            _ => {}
+        // Whoever else removed it: it is gone, which is what was asked for.
+        if let Some(error) = deleted.err().filter(|error| !error.is_unknown_container()) {
+            return Err(failed("failed to delete task")(error));
         }
         unmounted?;
         if force {

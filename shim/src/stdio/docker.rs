@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::sink::{write_rest, write_some};
 use crate::log::{LogFile, Splitter};
+use crate::sys;
 
 /// The log that both streams of a process share.
 pub(super) type SharedLog = Arc<Mutex<LogFile>>;
@@ -58,10 +60,10 @@ impl DockerSink {
 
     /// Waits for the listener to take the rest, or to go away.
     pub(super) async fn rest(&mut self, bytes: &[u8]) {
-        if let Some(listener) = &self.listener {
-            if write_rest(listener, bytes).await.is_err() {
-                self.listener = None;
-            }
+        if let Some(listener) = &self.listener
+            && write_rest(listener, bytes).await.is_err()
+        {
+            self.listener = None;
         }
     }
 
@@ -77,7 +79,7 @@ impl DockerSink {
         };
         let is_fifo = rustix::fs::fstat(&fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
         if is_fifo {
-            self.listener = AsyncFd::new(fd).ok();
+            self.listener = sys::reactor(fd, Interest::WRITABLE).ok();
         }
     }
 }

@@ -4,10 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::io::Interest;
 use tokio::sync::{oneshot, watch};
 
 use super::scratch;
 use super::sink::{Channel, Sink};
+use crate::sys;
 
 /// A terminal hands its last bytes over a little after its process has ended; when it has been quiet for so long they are all through.
 const QUIET: Duration = Duration::from_millis(100);
@@ -140,5 +142,5 @@ fn is_readable(source: &Channel) -> bool {
 /// A descriptor that cannot be polled.
 pub(super) fn channel(fd: std::os::fd::OwnedFd) -> io::Result<Channel> {
     rustix::io::ioctl_fionbio(&fd, true)?;
-    tokio::io::unix::AsyncFd::new(fd).map(std::sync::Arc::new)
+    sys::reactor(fd, Interest::READABLE | Interest::WRITABLE).map(std::sync::Arc::new)
 }
