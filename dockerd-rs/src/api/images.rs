@@ -2,11 +2,250 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use containerd_rs_registry::Credentials;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::Value;
 
+use crate::api::ApiVersion;
 use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::images::filters::Filters;
+use crate::images::list::{LIST_FILTERS, ListOptions};
+use crate::images::progress::{self, Lines};
+use crate::images::pull::PullRequest;
+use crate::images::remove::PRUNE_FILTERS;
+use crate::images::{Platform, Reference};
 
 /// The routes under `/images`, and `/commit`, `/build`, `/distribution`.
 pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
+        .route("/images/create", post(create))
+        .route("/images/json", get(list))
+        .route("/images/prune", post(prune))
+        // Names have slashes: the rest of the path is a name and, for some, an operation.
+        .route("/images/{*rest}", get(get_of).post(post_of).delete(delete_of))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct ListQuery {
+    filters: String,
+    filter: String,
+    shared_size: String,
+}
+
+/// `GET /images/json`.
+async fn list(
+    State(engine): State<Arc<Engine>>,
+    Query(query): Query<ListQuery>,
+    version: ApiVersion,
+) -> Result<Json<Vec<Value>>> {
+    let mut text = query.filters;
+    if text.is_empty() && !query.filter.is_empty() {
+        text = serde_json::json!({ "reference": [query.filter] }).to_string();
+    }
+    let filters = Filters::parse(&text, &LIST_FILTERS)?;
+    let options = ListOptions {
+        shared_size: truth(&query.shared_size),
+    };
+    engine.images.list(&filters, options, version).await.map(Json)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FiltersQuery {
+    filters: String,
+}
+
+/// `POST /images/prune`.
+async fn prune(State(engine): State<Arc<Engine>>, Query(query): Query<FiltersQuery>) -> Result<Json<Value>> {
+    let filters = Filters::parse(&query.filters, &PRUNE_FILTERS)?;
+    engine.images.prune(&filters).await.map(Json)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OneQuery {
+    platform: String,
+    repo: String,
+    tag: String,
+    force: String,
+}
+
+impl OneQuery {
+    /// The platform: `os/arch`, or from 1.48 on an object as JSON.
+    fn platform(&self) -> Result<Option<Platform>> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Parts {
+            os: String,
+            architecture: String,
+            variant: String,
+        }
+        if self.platform.is_empty() {
+            return Ok(None);
+        }
+        if self.platform.starts_with('{') {
+            let parts: Parts = serde_json::from_str(&self.platform)
+                .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+            return Ok(Some(Platform::new(&parts.os, &parts.architecture, &parts.variant)));
+        }
+        Platform::parse(&self.platform).map(Some)
+    }
+}
+
+/// `GET /images/{name}/json`, `/history`.
+async fn get_of(
+    State(engine): State<Arc<Engine>>,
+    Path(rest): Path<String>,
+    Query(query): Query<OneQuery>,
+    version: ApiVersion,
+) -> Result<Response> {
+    let platform = query.platform()?;
+    match rest.rsplit_once('/') {
+        Some((name, "json")) => {
+            let found = engine.images.inspect(name, platform.as_ref(), version).await?;
+            Ok(Json(found).into_response())
+        }
+        Some((name, "history")) => {
+            let steps = engine.images.history(name, platform.as_ref()).await?;
+            Ok(Json(steps).into_response())
+        }
+        _ => Err(Error::not_found("page not found")),
+    }
+}
+
+/// `POST /images/{name}/tag`.
+async fn post_of(
+    State(engine): State<Arc<Engine>>,
+    Path(rest): Path<String>,
+    Query(query): Query<OneQuery>,
+) -> Result<StatusCode> {
+    match rest.rsplit_once('/') {
+        Some((name, "tag")) => {
+            engine.images.tag(name, &query.repo, &query.tag).await?;
+            Ok(StatusCode::CREATED)
+        }
+        Some((_, "push")) => Err(Error::not_implemented("pushing images is not supported yet")),
+        _ => Err(Error::not_found("page not found")),
+    }
+}
+
+/// `DELETE /images/{name}`.
+async fn delete_of(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    Query(query): Query<OneQuery>,
+) -> Result<Json<Vec<Value>>> {
+    engine.images.remove(&name, truth(&query.force)).await.map(Json)
+}
+
+/// Go's idea of a boolean in a query.
+fn truth(text: &str) -> bool {
+    !matches!(text.trim().to_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CreateQuery {
+    from_image: String,
+    tag: String,
+    platform: String,
+}
+
+/// `POST /images/create`: pull.
+async fn create(
+    State(engine): State<Arc<Engine>>,
+    Query(query): Query<CreateQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let mut request = PullRequest::new(&query.from_image, &query.tag)?;
+    if !query.platform.is_empty() {
+        request.platform = Some(Platform::parse(&query.platform)?);
+    }
+    request.credentials = credentials(&headers, &request.reference);
+    let (progress, lines, cancel) = progress::channel();
+    let images = engine.images.clone();
+    let (first, lines) = progress::begin(lines, async move { images.pull(request, progress, cancel).await }).await?;
+    Ok(stream_lines(first, lines))
+}
+
+/// A reply of JSON lines, as they come. A client that goes away cancels the operation.
+pub(crate) fn stream_lines(first: Option<Bytes>, lines: Lines) -> Response {
+    let body = stream::unfold((first, lines), |(first, mut lines)| async move {
+        let line = match first {
+            Some(line) => Some(line),
+            None => lines.next().await,
+        };
+        line.map(|line| (Ok::<_, std::io::Error>(line), (None, lines)))
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The `X-Registry-Auth` header (base64url of JSON, with or without padding).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AuthConfig {
+    username: String,
+    password: String,
+    auth: String,
+    serveraddress: String,
+    identitytoken: String,
+    registrytoken: String,
+}
+
+/// The credentials of a request, when they are for the registry of `reference`. Like Docker, a header that cannot be read
+/// counts as none.
+fn credentials(headers: &HeaderMap, reference: &Reference) -> Option<Credentials> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let text = headers.get("X-Registry-Auth")?.to_str().ok()?;
+    let text = text.replace('+', "-").replace('/', "_");
+    let json = GeneralPurpose::new(&URL_SAFE, config).decode(text.trim()).ok()?;
+    let auth: AuthConfig = serde_json::from_slice(&json).ok()?;
+    if !auth.serveraddress.is_empty() && hostname(&auth.serveraddress) != reference.domain() {
+        tracing::warn!(given = %auth.serveraddress, wanted = reference.domain(), "credentials are for another registry");
+        return None;
+    }
+    if !auth.registrytoken.is_empty() {
+        return Some(Credentials::RegistryToken(auth.registrytoken));
+    }
+    if !auth.identitytoken.is_empty() {
+        return Some(Credentials::IdentityToken(auth.identitytoken));
+    }
+    let (mut username, mut password) = (auth.username, auth.password);
+    if username.is_empty()
+        && let Ok(plain) = base64::engine::general_purpose::STANDARD.decode(&auth.auth)
+        && let Some((name, word)) = String::from_utf8(plain)
+            .ok()
+            .and_then(|p| p.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())))
+    {
+        (username, password) = (name, word);
+    }
+    (!username.is_empty()).then_some(Credentials::Basic { username, password })
+}
+
+/// `https://index.docker.io/v1/` to `docker.io`; else without scheme and path.
+fn hostname(address: &str) -> &str {
+    let bare = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"))
+        .unwrap_or(address);
+    let host = bare.split('/').next().unwrap_or(bare);
+    if host == "index.docker.io" { "docker.io" } else { host }
 }

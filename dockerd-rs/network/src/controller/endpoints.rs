@@ -10,7 +10,7 @@ use crate::driver::{self, bridge};
 use crate::error::{Error, Failure, Result};
 use crate::firewall::Publication;
 use crate::ids;
-use crate::netlink::conntrack::{self, Forget};
+use crate::netlink::conntrack::Forget;
 use crate::netns;
 use crate::state::NetworkRecord;
 use crate::sysctl;
@@ -25,19 +25,36 @@ impl Controller {
     /// On `host` and `none` there is nothing to attach, and the request's namespace is not looked at; the endpoint is written
     /// down all the same, for the network's list.
     pub fn setup(&self, request: EndpointRequest) -> Result<Endpoint> {
-        let (endpoint, network) = self.reserve(&request)?;
-        let made = self.connect(&endpoint, &network, &request);
+        let (endpoint, network) = match self.reserve(&request) {
+            // The address may be that of a container that has just stopped.
+            Err(Error::NoAddress(_) | Error::AddressInUse(_)) => {
+                self.reaper.settle();
+                self.reserve(&request)?
+            }
+            other => other?,
+        };
+        let mut made = self.connect(&endpoint, &network, &request);
+        if made.as_ref().is_err_and(|error| error.is_errno(libc::EEXIST)) {
+            // So may the interface, when it is the same namespace.
+            self.reaper.settle();
+            made = self.connect(&endpoint, &network, &request);
+        }
         if let Err(error) = made {
             for failure in self.release(&endpoint) {
                 tracing::warn!(container = %endpoint.container_id, %failure, "left behind by a failed attachment");
             }
+            self.reaper.settle();
             return Err(error);
         }
         Ok(endpoint)
     }
 
-    /// Takes all of a container's endpoints away. Goes on after a failure and returns them all; what failed can be tried
-    /// again by calling it again. A container without endpoints is no failure.
+    /// Takes all of a container's endpoints away. Goes on after a failure and returns them all. A container without endpoints
+    /// is no failure.
+    ///
+    /// Ports are free and nothing leads to the container any more when this returns; its link goes some milliseconds later
+    /// ([`Controller::settle`] waits for it). A link that would not go is kept among the container's endpoints, and tried again
+    /// with the next call.
     pub fn teardown(&self, container_id: &str) -> Vec<Failure> {
         let leaving: Vec<_> = {
             let mut known = lock(&self.known);
@@ -69,7 +86,15 @@ impl Controller {
                 .and_then(|id| known.endpoints.remove(&id))
                 .ok_or_else(not_connected)?
         };
-        Ok(self.release(&leaving))
+        let mut failures = self.release(&leaving);
+        failures.extend(self.reaper.finish());
+        Ok(failures)
+    }
+
+    /// Waits until the links of all containers taken off so far are gone, and the kernel's memory of UDP clients of ports
+    /// published or withdrawn is cleared; returns what failed of that since the last time.
+    pub fn settle(&self) -> Vec<Failure> {
+        self.reaper.finish()
     }
 
     /// Decides: id, addresses, ports. Everything it takes is noted under the endpoint before the lock is let go.
@@ -176,48 +201,34 @@ impl Controller {
             rules.ports.extend(added.iter().cloned());
             backend.publish(rules, &added)?;
         }
-        forget_udp(endpoint)
+        self.reaper.forget(udp_of(endpoint));
+        Ok(())
     }
 
-    /// Undoes everything an endpoint may have, whole or half made. An endpoint whose link would not go is kept, with its
-    /// address, so that it can be tried again.
-    pub(super) fn release(&self, endpoint: &Endpoint) -> Vec<Failure> {
+    /// Undoes everything an endpoint may have, whole or half made. Its link is left to the reaper, and with it the address and
+    /// the record.
+    fn release(&self, endpoint: &Endpoint) -> Vec<Failure> {
         let mut failures = Vec::new();
-        let mut attempt = |step: String, result: Result<()>| match result {
-            Ok(()) => true,
-            Err(error) => {
-                failures.push(Failure { step, error });
-                false
-            }
+        let mut attempt = |step: &str, result: Result<()>| {
+            let step = format!("{step} of {}", endpoint.container_name);
+            failures.extend(result.err().map(|error| Failure { step, error }));
         };
-        let name = &endpoint.container_name;
-        attempt(format!("firewall rules of {name}"), self.withdraw(endpoint));
+        attempt("firewall rules", self.withdraw(endpoint));
         if self.config.firewall {
-            attempt(format!("connections of {name}"), forget_udp(endpoint));
+            self.reaper.forget(udp_of(endpoint));
         }
-        let detached = endpoint.host_interface.is_empty() || {
-            let detach = self.driver_of(endpoint).and_then(|driver| driver.detach(endpoint));
-            attempt(format!("link {}", endpoint.host_interface), detach)
-        };
         {
             let mut known = lock(&self.known);
+            known.endpoints.remove(&endpoint.endpoint_id);
             endpoint.ports.iter().for_each(|port| known.ports.release(port));
-            if detached {
-                known.give_back_address(endpoint);
-                known.endpoints.remove(&endpoint.endpoint_id);
-            } else {
-                let rest = Endpoint {
-                    ports: Vec::new(),
-                    ..endpoint.clone()
-                };
-                known.endpoints.insert(rest.endpoint_id.clone(), rest);
-            }
         }
-        if detached {
-            attempt(
-                format!("record of {name}"),
-                self.store.remove_endpoint(&endpoint.endpoint_id),
-            );
+        if endpoint.host_interface.is_empty() {
+            attempt("record", self.store.remove_endpoint(&endpoint.endpoint_id));
+        } else {
+            self.reaper.take(Endpoint {
+                ports: Vec::new(),
+                ..endpoint.clone()
+            });
         }
         failures
     }
@@ -263,7 +274,7 @@ impl Known {
         Ipv4Net::new(addr, addresses.subnet().prefix())
     }
 
-    fn give_back_address(&mut self, endpoint: &Endpoint) {
+    pub(super) fn give_back_address(&mut self, endpoint: &Endpoint) {
         let addresses = self
             .networks
             .get_mut(&endpoint.network_id)
@@ -304,15 +315,12 @@ pub(super) fn publications(endpoint: &Endpoint) -> Vec<Publication> {
         .collect()
 }
 
-fn forget_udp(endpoint: &Endpoint) -> Result<()> {
+/// The connections of UDP clients of an endpoint's ports.
+fn udp_of(endpoint: &Endpoint) -> Forget {
     let udp = endpoint.ports.iter().filter(|port| port.protocol == Protocol::Udp);
-    let host_ports: BTreeSet<_> = udp.map(|port| port.host_port).collect();
-    match endpoint.ipv4 {
-        Some(address) if !host_ports.is_empty() => conntrack::forget(&Forget {
-            host_ports,
-            container_ip: address.addr(),
-        }),
-        _ => Ok(()),
+    Forget {
+        host_ports: udp.map(|port| port.host_port).collect(),
+        containers: endpoint.ipv4.iter().map(|address| address.addr()).collect(),
     }
 }
 

@@ -7,9 +7,10 @@
 mod endpoints;
 mod networks;
 mod open;
+mod reaper;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::error::{Error, Failure, Result};
@@ -18,6 +19,7 @@ use crate::ipam::Addresses;
 use crate::ports::Ports;
 use crate::state::{NetworkRecord, Store};
 use crate::types::{Endpoint, Network};
+use reaper::Reaper;
 
 /// Keeps the networks of one daemon.
 ///
@@ -26,11 +28,12 @@ use crate::types::{Endpoint, Network};
 #[derive(Debug)]
 pub struct Controller {
     config: Config,
-    store: Store,
-    known: Mutex<Known>,
+    store: Arc<Store>,
+    known: Arc<Mutex<Known>>,
     wall: Mutex<Wall>,
     /// Held while networks come and go.
     networks_change: Mutex<()>,
+    reaper: Reaper,
 }
 
 /// What is known of networks and endpoints.

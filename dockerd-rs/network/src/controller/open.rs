@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::endpoints::publications;
+use super::reaper::Reaper;
 use super::{Controller, Known, Wall, lock};
 use crate::addr::Ipv4Net;
 use crate::config::Config;
@@ -37,9 +38,12 @@ impl Controller {
             Box::new(Nothing)
         };
         let guard = switch_forwarding(&config, &store)?;
+        let known = Arc::new(Mutex::new(Known::default()));
+        let store = Arc::new(store);
         let controller = Self {
+            reaper: Reaper::start(&known, &store)?,
             store,
-            known: Mutex::new(Known::default()),
+            known,
             wall: Mutex::new(Wall {
                 backend,
                 rules: Ruleset {
@@ -122,6 +126,7 @@ impl Controller {
             restored.failures.extend(self.teardown(&container_id));
             restored.removed.push(container_id);
         }
+        restored.failures.extend(self.reaper.finish());
         restored.failures.append(&mut lock(&self.known).lost_ports);
         for endpoint in living {
             if let Some(error) = self.missing_link(&endpoint) {
@@ -189,6 +194,7 @@ impl Controller {
             .map(|endpoint| endpoint.container_id.clone())
             .collect();
         let mut failures: Vec<_> = containers.iter().flat_map(|id| self.teardown(id)).collect();
+        failures.extend(self.reaper.finish());
         let mut attempt = |step: String, result: Result<()>| {
             failures.extend(result.err().map(|error| Failure { step, error }));
         };

@@ -186,8 +186,19 @@ impl Driver for Bridge {
         made
     }
 
-    fn detach(&self, endpoint: &Endpoint) -> Result<()> {
-        Route::open()?.delete_link(&endpoint.host_interface).map(drop)
+    fn detach(&self, endpoints: &[&Endpoint]) -> Vec<Result<()>> {
+        let names: Vec<_> = endpoints
+            .iter()
+            .map(|endpoint| endpoint.host_interface.as_str())
+            .collect();
+        // All at once; when that fails, one by one, to know which.
+        if Route::open().and_then(|mut route| route.delete_links(&names)).is_ok() {
+            return names.iter().map(|_| Ok(())).collect();
+        }
+        names
+            .iter()
+            .map(|name| Route::open()?.delete_link(name).map(drop))
+            .collect()
     }
 
     fn is_attached(&self, endpoint: &Endpoint) -> Result<bool> {

@@ -17,8 +17,8 @@ pub(crate) trait Driver {
     fn dissolve(&self, network: &NetworkRecord) -> Result<()>;
     /// Attaches a container as the endpoint says; all of it or nothing.
     fn attach(&self, network: &NetworkRecord, endpoint: &Endpoint, netns: BorrowedFd<'_>) -> Result<()>;
-    /// Takes a container's attachment away. What is not there is no error.
-    fn detach(&self, endpoint: &Endpoint) -> Result<()>;
+    /// Takes attachments away, many in about the time of one; a result for each. What is not there is no error.
+    fn detach(&self, endpoints: &[&Endpoint]) -> Vec<Result<()>>;
     /// Whether the attachment is there.
     fn is_attached(&self, endpoint: &Endpoint) -> Result<bool>;
     /// Whether containers get an interface and an address at all.
@@ -42,8 +42,8 @@ impl Driver for Unconnected {
         Ok(())
     }
 
-    fn detach(&self, _: &Endpoint) -> Result<()> {
-        Ok(())
+    fn detach(&self, endpoints: &[&Endpoint]) -> Vec<Result<()>> {
+        endpoints.iter().map(|_| Ok(())).collect()
     }
 
     fn is_attached(&self, _: &Endpoint) -> Result<bool> {

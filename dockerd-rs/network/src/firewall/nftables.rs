@@ -7,7 +7,7 @@ use super::expr::{LIST_ELEM, value};
 use super::plan::{self, Chain, Element, Set};
 use super::{Firewall, Publication, Ruleset};
 use crate::error::{Error, Result};
-use crate::netlink::nfnetlink::{Batch, CREATE};
+use crate::netlink::nfnetlink::{Batch, CREATE, Kept};
 use crate::netlink::nla::Attrs;
 
 /// Messages of the nftables subsystem (`enum nf_tables_msg_types`).
@@ -32,20 +32,22 @@ const ELEMENTS_PER_MESSAGE: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Nftables {
     table: String,
+    socket: Kept,
 }
 
 impl Nftables {
     pub(crate) fn new(table: &str) -> Self {
         Self {
             table: table.to_owned(),
+            socket: Kept::default(),
         }
     }
 
-    fn commit(batch: Batch, what: &str) -> Result<()> {
-        batch.commit().map_err(|source| {
+    fn commit(&mut self, batch: Batch, what: &str) -> Result<()> {
+        batch.commit(&mut self.socket).map_err(|source| {
             let what = match source.raw_os_error() {
                 Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => {
-                    format!("{what}: this kernel has no nftables for IPv4, and rules by iptables are not supported")
+                    format!("{what}: this kernel has no nftables for IPv4, and rules by iptables are not supported; without a firewall (iptables=false) the daemon runs, but publishes no port")
                 }
                 _ => what.to_owned(),
             };
@@ -71,7 +73,12 @@ impl Nftables {
         if let Some((kind, bytes)) = set.data {
             attrs = attrs.be32(6, kind).be32(7, length(bytes));
         }
-        batch.push(message::NEW_SET, CREATE, attrs.be32(10, id));
+        attrs = attrs.be32(10, id);
+        if set.host_order {
+            // NFTNL_UDATA_SET_KEYBYTEORDER, four bytes long: host endian.
+            attrs = attrs.bytes(13, &[&[0, 4], &1_u32.to_ne_bytes()[..]].concat());
+        }
+        batch.push(message::NEW_SET, CREATE, attrs);
     }
 
     fn elements(&self, batch: &mut Batch, kind: u16, set: &str, elements: &BTreeSet<Element>) {
@@ -112,7 +119,7 @@ impl Nftables {
         for (set, elements) in plan::port_elements(ports.iter()) {
             self.elements(&mut batch, kind, set, &elements);
         }
-        match batch.commit() {
+        match batch.commit(&mut self.socket) {
             Ok(()) => Ok(()),
             Err(e) if is_out_of_step(&e) => {
                 tracing::warn!(table = %self.table, error = %e, "firewall table is not as it was left; putting it back");
@@ -148,7 +155,7 @@ impl Firewall for Nftables {
         for chain in &table.chains {
             self.add_chain(&mut batch, chain);
         }
-        Self::commit(batch, &format!("write table {}", self.table))
+        self.commit(batch, &format!("write table {}", self.table))
     }
 
     fn publish(&mut self, rules: &Ruleset, added: &[Publication]) -> Result<()> {
@@ -162,6 +169,6 @@ impl Firewall for Nftables {
     fn remove(&mut self) -> Result<()> {
         let mut batch = Batch::default();
         self.delete_table(&mut batch);
-        Self::commit(batch, &format!("delete table {}", self.table))
+        self.commit(batch, &format!("delete table {}", self.table))
     }
 }

@@ -8,9 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 
-use nix::sys::socket::SockProtocol;
-
-use super::nfnetlink::{FAMILY, put};
+use super::nfnetlink::{FAMILY, Kept, put};
 use super::nla::{Attrs, find};
 use super::socket::Socket;
 use crate::error::{Error, Result};
@@ -29,14 +27,25 @@ const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 const UDP: u8 = 17;
 
-/// Which connections to forget: UDP ones to one of these ports of the host, or answered by this container.
-#[derive(Debug)]
+/// Which connections to forget: UDP ones to one of these ports of the host, or answered by one of these containers. To find
+/// them the kernel goes through its whole table, some milliseconds even when it is empty; several are looked for at once.
+#[derive(Debug, Default)]
 pub(crate) struct Forget {
     pub(crate) host_ports: BTreeSet<u16>,
-    pub(crate) container_ip: Ipv4Addr,
+    pub(crate) containers: BTreeSet<Ipv4Addr>,
 }
 
 impl Forget {
+    /// Looks for what `other` looks for, too.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.host_ports.extend(other.host_ports);
+        self.containers.extend(other.containers);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.host_ports.is_empty()
+    }
+
     fn wants(&self, entry: &[u8]) -> bool {
         let original = find(entry, TUPLE_ORIGINAL).and_then(Tuple::read);
         let reply = find(entry, TUPLE_REPLY).and_then(Tuple::read);
@@ -44,7 +53,7 @@ impl Forget {
             return false;
         };
         original.protocol == UDP
-            && (self.host_ports.contains(&original.to_port) || reply.from == self.container_ip.octets())
+            && (self.host_ports.contains(&original.to_port) || self.containers.contains(&Ipv4Addr::from(reply.from)))
     }
 }
 
@@ -66,17 +75,18 @@ impl Tuple {
 }
 
 /// Forgets connections. One that ends by itself meanwhile is no error.
-pub(crate) fn forget(what: &Forget) -> Result<()> {
-    forget_all(what).map_err(|source| Error::Netlink {
-        what: "clear UDP connections".to_owned(),
-        source,
-    })
+pub(crate) fn forget(socket: &mut Kept, what: &Forget) -> Result<()> {
+    socket
+        .with(|socket| forget_all(socket, what))
+        .map_err(|source| Error::Netlink {
+            what: "clear UDP connections".to_owned(),
+            source,
+        })
 }
 
-fn forget_all(what: &Forget) -> io::Result<()> {
-    let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)?;
+fn forget_all(socket: &mut Socket, what: &Forget) -> io::Result<()> {
     let mut found: Vec<Vec<u8>> = Vec::new();
-    let sequence = request(&mut socket, GET, NLM_F_DUMP, &Attrs::new())?;
+    let sequence = request(socket, GET, NLM_F_DUMP, &Attrs::new())?;
     let dumped = socket.dump(sequence, |frame| {
         let entry = frame.payload.get(4..).unwrap_or_default();
         if what.wants(entry) {
@@ -91,7 +101,7 @@ fn forget_all(what: &Forget) -> io::Result<()> {
     }
     for tuple in found {
         let sequence = request(
-            &mut socket,
+            socket,
             DELETE,
             NLM_F_ACK,
             &Attrs::new().bytes(TUPLE_ORIGINAL | 0x8000, &tuple),
@@ -142,7 +152,7 @@ mod tests {
         let container_ip = Ipv4Addr::new(172, 17, 0, 2);
         let forget = Forget {
             host_ports: BTreeSet::from([53]),
-            container_ip,
+            containers: BTreeSet::from([container_ip]),
         };
         assert!(forget.wants(&entry(17, 53, [10, 0, 0, 1])));
         assert!(forget.wants(&entry(17, 99, [172, 17, 0, 2])));

@@ -1,4 +1,7 @@
 //! Batches of nftables messages: all of a batch takes effect at once, or nothing of it.
+//!
+//! The socket is kept open between batches. Closing a netfilter socket makes the kernel wait until all it has to clean up after
+//! the last change is gone, which takes a grace period of RCU: ten milliseconds for nothing.
 
 use std::io;
 
@@ -18,6 +21,23 @@ pub(crate) const CREATE: u16 = 0x400;
 /// `NFPROTO_IPV4`.
 pub(crate) const FAMILY: u8 = 2;
 
+/// A netfilter socket that is opened when first needed and kept.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Option<Socket>);
+
+impl Kept {
+    /// Lets `work` use the socket. After a failure it is closed: an answer may be left in it that nobody waits for any more.
+    pub(crate) fn with<T>(&mut self, work: impl FnOnce(&mut Socket) -> io::Result<T>) -> io::Result<T> {
+        let mut socket = match self.0.take() {
+            Some(socket) => socket,
+            None => Socket::open(SockProtocol::NetlinkNetFilter)?,
+        };
+        let result = work(&mut socket)?;
+        self.0 = Some(socket);
+        Ok(result)
+    }
+}
+
 /// Messages under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -31,11 +51,14 @@ impl Batch {
     }
 
     /// Sends the batch and waits for the kernel's verdict.
-    pub(crate) fn commit(self) -> io::Result<()> {
+    pub(crate) fn commit(self, socket: &mut Kept) -> io::Result<()> {
+        socket.with(|socket| self.commit_by(socket))
+    }
+
+    fn commit_by(self, socket: &mut Socket) -> io::Result<()> {
         let Some(last) = self.messages.len().checked_sub(1) else {
             return Ok(());
         };
-        let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)?;
         let mut bytes = Vec::new();
         let begin = socket.next_sequence();
         put(

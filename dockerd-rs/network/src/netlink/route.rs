@@ -23,6 +23,9 @@ use super::socket::Socket;
 use crate::addr::{Ipv4Net, MacAddr};
 use crate::error::{Error, Result};
 
+/// Links that are about to be deleted. Another daemon of ours may use it too: whose link is in it is dead either way.
+const GROUP_OF_THE_DEAD: u32 = 0x6465_6164;
+
 /// What a dump is asked for again when links change under it.
 const DUMP_TRIES: usize = 5;
 
@@ -139,6 +142,24 @@ impl Route {
             Err(e) if e.is_errno(libc::ENODEV) => Ok(false),
             Err(e) => Err(e),
         }
+    }
+
+    /// Takes many links away, with their peers. Each deletion waits for several grace periods of RCU (30 ms and more), but all
+    /// links of a group are deleted in one: so they are put into a group first, one that nobody else uses.
+    pub(crate) fn delete_links(&mut self, names: &[&str]) -> Result<()> {
+        let absent = |result: Result<()>| match result {
+            Err(e) if e.is_errno(libc::ENODEV) => Ok(()),
+            other => other,
+        };
+        for name in names {
+            let mut link = LinkMessage::default();
+            link.attributes.push(LinkAttribute::IfName((*name).to_owned()));
+            link.attributes.push(LinkAttribute::Group(GROUP_OF_THE_DEAD));
+            absent(self.change(format!("doom link {name}"), 0, RouteNetlinkMessage::SetLink(link)))?;
+        }
+        let mut group = LinkMessage::default();
+        group.attributes.push(LinkAttribute::Group(GROUP_OF_THE_DEAD));
+        absent(self.change("delete doomed links".to_owned(), 0, RouteNetlinkMessage::DelLink(group)))
     }
 
     /// The link of that name.

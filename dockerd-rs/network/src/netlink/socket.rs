@@ -114,7 +114,7 @@ impl Socket {
         let (mut answered, mut result) = (false, Ok(()));
         while !answered {
             self.receive(|frame| {
-                if frame.kind == ERROR {
+                if frame.kind == ERROR && (first..=last).contains(&frame.sequence) {
                     let code = error_code(frame.payload);
                     answered |= frame.sequence == last || (frame.sequence == first && code.is_err());
                     if result.is_ok() {

@@ -147,6 +147,11 @@ impl Container {
     }
 }
 
+pub fn settle(controller: &Controller) {
+    let failures = controller.settle();
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
 pub fn destroy(controller: Controller) {
     let failures = controller.destroy();
     assert!(failures.is_empty(), "{failures:?}");
