@@ -281,3 +281,22 @@ fn a_udp_client_that_never_stops_finds_the_next_container() {
         destroy(controller);
     });
 }
+
+#[test]
+fn a_link_carries_packets_when_its_container_starts() {
+    lab(|lab| {
+        let controller = lab.open();
+        for n in 0..20 {
+            let container = lab.start(&controller, &format!("c{n}"), &[]);
+            // A list does not make the kernel take links into use, as asking for one does.
+            let links = output("ip -o link");
+            for name in ["docker0", &container.endpoint.host_interface] {
+                let line = links.lines().find(|line| line.contains(&format!(" {name}"))).unwrap();
+                assert!(line.contains("state UP"), "the first packets would be lost: {line}");
+            }
+            container.stop(&controller);
+            common::settle(&controller);
+        }
+        destroy(controller);
+    });
+}

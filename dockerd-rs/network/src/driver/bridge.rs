@@ -182,7 +182,9 @@ impl Driver for Bridge {
             netns::within(netns, &endpoint.container_id, || {
                 configure(&endpoint.interface, address, endpoint.gateway)
             })?;
-            wait_until_running(&mut route, &endpoint.host_interface)
+            wait_until_running(&mut route, &endpoint.host_interface)?;
+            // The bridge itself goes down with its last port and comes up with its first.
+            wait_until_running(&mut route, &network.interface)
         })();
         if made.is_err()
             && let Err(error) = route.delete_link(&endpoint.host_interface)
