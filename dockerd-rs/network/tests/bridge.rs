@@ -7,7 +7,7 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr};
 
 use common::{
-    CLIENT, HOST, ask_tcp, ask_udp, destroy, lab, output, publish, reaches, run, serve_tcp, serve_udp, within,
+    CLIENT, HOST, answers, ask_tcp, ask_udp, destroy, lab, output, publish, reaches, run, serve_tcp, serve_udp, within,
 };
 use dockerd_rs_network::Protocol::{Tcp, Udp};
 
@@ -192,7 +192,7 @@ fn what_is_not_published_is_not_reached_even_by_a_route() {
         let (open, closed) = (serve_tcp(&a.netns, 80), serve_tcp(&a.netns, 81));
         within(&lab.client, || {
             run(&format!("ip route add 172.17.0.0/16 via {HOST}"));
-            assert!(reaches(HOST, 8080));
+            assert!(answers(HOST, 8080));
             assert!(!reaches(a.ip(), 81), "an unpublished port");
             assert!(!reaches(a.ip(), 80), "a published port, past the host's address");
         });
@@ -228,7 +228,7 @@ fn the_host_does_not_become_a_router_between_its_own_links() {
         run("sysctl -q -w net.ipv4.ip_forward=1");
         let controller = lab.open();
         assert!(
-            within(&lab.client, || reaches(there, 80)),
+            within(&lab.client, || answers(there, 80)),
             "a router does not route any more"
         );
         destroy(controller);
@@ -250,7 +250,7 @@ fn without_icc_containers_are_apart_but_published_ports_are_not() {
         let b = lab.start(&controller, "b", &[]);
         let server = serve_tcp(&a.netns, 80);
         assert!(!within(&b.netns, || reaches(a.ip(), 80)));
-        assert!(within(&lab.client, || reaches(HOST, 8080)));
+        assert!(within(&lab.client, || answers(HOST, 8080)));
         drop(server);
         a.stop(&controller);
         b.stop(&controller);
@@ -277,6 +277,25 @@ fn a_udp_client_that_never_stops_finds_the_next_container() {
             });
             drop(server);
             container.stop(&controller);
+        }
+        destroy(controller);
+    });
+}
+
+#[test]
+fn a_link_carries_packets_when_its_container_starts() {
+    lab(|lab| {
+        let controller = lab.open();
+        for n in 0..20 {
+            let container = lab.start(&controller, &format!("c{n}"), &[]);
+            // A list does not make the kernel take links into use, as asking for one does.
+            let links = output("ip -o link");
+            for name in ["docker0", &container.endpoint.host_interface] {
+                let line = links.lines().find(|line| line.contains(&format!(" {name}"))).unwrap();
+                assert!(line.contains("state UP"), "the first packets would be lost: {line}");
+            }
+            container.stop(&controller);
+            common::settle(&controller);
         }
         destroy(controller);
     });
