@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::endpoints::publications;
+use super::guardian::Guardian;
 use super::reaper::Reaper;
 use super::{Controller, Known, Wall, lock};
 use crate::addr::Ipv4Net;
@@ -40,17 +41,19 @@ impl Controller {
         let guard = switch_forwarding(&config, &store)?;
         let known = Arc::new(Mutex::new(Known::default()));
         let store = Arc::new(store);
-        let controller = Self {
+        let wall = Wall {
+            backend,
+            rules: Ruleset {
+                guard,
+                ..Ruleset::default()
+            },
+        };
+        let mut controller = Self {
             reaper: Reaper::start(&known, &store)?,
             store,
             known,
-            wall: Mutex::new(Wall {
-                backend,
-                rules: Ruleset {
-                    guard,
-                    ..Ruleset::default()
-                },
-            }),
+            wall: Arc::new(Mutex::new(wall)),
+            guardian: None,
             networks_change: Mutex::new(()),
             config,
         };
@@ -65,6 +68,7 @@ impl Controller {
             controller.resume(endpoint);
         }
         controller.reconcile()?;
+        controller.guardian = Guardian::start(&controller.wall)?;
         Ok(controller)
     }
 
@@ -187,7 +191,8 @@ impl Controller {
 
     /// Takes everything away: endpoints, bridges, the table, the forwarding switch if it was ours, the state. Goes on after a
     /// failure and returns them all.
-    pub fn destroy(self) -> Vec<Failure> {
+    pub fn destroy(mut self) -> Vec<Failure> {
+        drop(self.guardian.take());
         let containers: BTreeSet<_> = lock(&self.known)
             .endpoints
             .values()
