@@ -9,8 +9,8 @@ use crate::programs::peer;
 
 /// The names that lead to busybox.
 const APPLETS: [&str; 20] = [
-    "sh", "sleep", "cat", "ls", "id", "touch", "mkdir", "env", "echo", "grep", "hostname", "ps", "true", "tty", "stty", "mount", "dd",
-    "head", "rm", "kill",
+    "sh", "sleep", "cat", "ls", "id", "touch", "mkdir", "env", "echo", "grep", "hostname", "ps", "true", "tty", "stty",
+    "mount", "dd", "head", "rm", "kill",
 ];
 
 /// Fills `rootfs` (made when missing).
@@ -25,7 +25,11 @@ pub fn busybox_rootfs(rootfs: &Path) {
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
     }
-    fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n").unwrap();
+    fs::write(
+        rootfs.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n",
+    )
+    .unwrap();
     fs::write(rootfs.join("etc/group"), "root:x:0:\nuser:x:1000:\n").unwrap();
 }
 
