@@ -9,7 +9,7 @@
 mod any;
 mod time;
 
-#[allow(missing_docs, clippy::all, unreachable_pub, rustdoc::all)]
+#[allow(missing_docs, clippy::all, clippy::too_many_lines, unreachable_pub, rustdoc::all)]
 #[rustfmt::skip]
 mod r#gen;
 

@@ -1,9 +1,13 @@
 //! The harness of the tests that cross layers: real programs, private directories, and a look at what they leave behind.
 //!
 //! - [`daemon`]: a `dockerd-rs` of a test's own, with its manager
+//! - [`guest`]: a machine with cgroup v2
 //! - [`leftovers`]: what a machine must have the same of after a test as before
 //! - [`programs`]: where our programs and their peers are; a peer that is missing fails the test
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 pub mod daemon;
+pub mod guest;
 pub mod leftovers;
 pub mod programs;

@@ -30,6 +30,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("strace", "strace"),
     ("unshare", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("linux.uml", "user-mode-linux"),
+    ("depmod", "kmod"),
 ];
 
 /// The docker CLI has more than one package; the first that installs serves.

@@ -17,6 +17,12 @@ pub struct Ipv4Net {
 }
 
 impl Ipv4Net {
+    /// `127.0.0.0/8`, the host's own addresses.
+    pub const LOOPBACK: Self = Self {
+        addr: Ipv4Addr::new(127, 0, 0, 0),
+        prefix: 8,
+    };
+
     /// `addr/prefix`; a prefix over 32 is an [`Error::InvalidSubnet`].
     pub fn new(addr: Ipv4Addr, prefix: u8) -> Result<Self, Error> {
         if prefix > 32 {

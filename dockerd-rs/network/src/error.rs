@@ -53,8 +53,11 @@ pub enum Error {
         /// The network's name.
         network: String,
     },
+    /// A second `host` or `null` network.
+    #[error("only one instance of \"{0}\" network is allowed")]
+    OnlyOne(String),
     /// A driver this crate does not have.
-    #[error("could not find plugin {0} in v1 plugin registry: plugin not found")]
+    #[error("could not find plugin {0} in v1 plugin registry: plugin \"{0}\" not found")]
     UnknownDriver(String),
     /// A network option whose value cannot be read.
     #[error("invalid value for option {option}: {value}")]
@@ -216,6 +219,7 @@ impl Error {
             | Self::OutsideSubnet { .. } => ErrorKind::Invalid,
             Self::PredefinedCreate(_)
             | Self::PredefinedRemove(_)
+            | Self::OnlyOne(_)
             | Self::NetworkInUse { .. }
             | Self::EndpointExists { .. }
             | Self::NotConnected { .. }

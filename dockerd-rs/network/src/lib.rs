@@ -3,9 +3,17 @@
 mod addr;
 mod config;
 mod controller;
+mod driver;
 mod error;
+pub mod files;
+mod firewall;
+mod ids;
+mod ipam;
 mod netlink;
 pub mod netns;
+mod ports;
+mod state;
+mod sysctl;
 mod types;
 
 pub use addr::{Ipv4Net, MacAddr};

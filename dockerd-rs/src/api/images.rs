@@ -3,10 +3,120 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::response::Response;
+use axum::routing::post;
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use containerd_rs_registry::Credentials;
+use futures_util::stream;
+use serde::Deserialize;
 
 use crate::engine::Engine;
+use crate::error::Result;
+use crate::images::progress::{self, Lines};
+use crate::images::pull::PullRequest;
+use crate::images::{Platform, Reference};
 
 /// The routes under `/images`, and `/commit`, `/build`, `/distribution`.
 pub fn routes() -> Router<Arc<Engine>> {
-    Router::new()
+    Router::new().route("/images/create", post(create))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CreateQuery {
+    from_image: String,
+    tag: String,
+    platform: String,
+}
+
+/// `POST /images/create`: pull.
+async fn create(
+    State(engine): State<Arc<Engine>>,
+    Query(query): Query<CreateQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let mut request = PullRequest::new(&query.from_image, &query.tag)?;
+    if !query.platform.is_empty() {
+        request.platform = Some(Platform::parse(&query.platform)?);
+    }
+    request.credentials = credentials(&headers, &request.reference);
+    let (progress, lines, cancel) = progress::channel();
+    let images = engine.images.clone();
+    let (first, lines) = progress::begin(lines, async move { images.pull(request, progress, cancel).await }).await?;
+    Ok(stream_lines(first, lines))
+}
+
+/// A reply of JSON lines, as they come. A client that goes away cancels the operation.
+pub(crate) fn stream_lines(first: Option<Bytes>, lines: Lines) -> Response {
+    let body = stream::unfold((first, lines), |(first, mut lines)| async move {
+        let line = match first {
+            Some(line) => Some(line),
+            None => lines.next().await,
+        };
+        line.map(|line| (Ok::<_, std::io::Error>(line), (None, lines)))
+    });
+    let mut response = Response::new(Body::from_stream(body));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The `X-Registry-Auth` header (base64url of JSON, with or without padding).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AuthConfig {
+    username: String,
+    password: String,
+    auth: String,
+    serveraddress: String,
+    identitytoken: String,
+    registrytoken: String,
+}
+
+/// The credentials of a request, when they are for the registry of `reference`. Like Docker, a header that cannot be read
+/// counts as none.
+fn credentials(headers: &HeaderMap, reference: &Reference) -> Option<Credentials> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let text = headers.get("X-Registry-Auth")?.to_str().ok()?;
+    let text = text.replace('+', "-").replace('/', "_");
+    let json = GeneralPurpose::new(&URL_SAFE, config).decode(text.trim()).ok()?;
+    let auth: AuthConfig = serde_json::from_slice(&json).ok()?;
+    if !auth.serveraddress.is_empty() && hostname(&auth.serveraddress) != reference.domain() {
+        tracing::warn!(given = %auth.serveraddress, wanted = reference.domain(), "credentials are for another registry");
+        return None;
+    }
+    if !auth.registrytoken.is_empty() {
+        return Some(Credentials::RegistryToken(auth.registrytoken));
+    }
+    if !auth.identitytoken.is_empty() {
+        return Some(Credentials::IdentityToken(auth.identitytoken));
+    }
+    let (mut username, mut password) = (auth.username, auth.password);
+    if username.is_empty()
+        && let Ok(plain) = base64::engine::general_purpose::STANDARD.decode(&auth.auth)
+        && let Some((name, word)) = String::from_utf8(plain)
+            .ok()
+            .and_then(|p| p.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())))
+    {
+        (username, password) = (name, word);
+    }
+    (!username.is_empty()).then_some(Credentials::Basic { username, password })
+}
+
+/// `https://index.docker.io/v1/` to `docker.io`; else without scheme and path.
+fn hostname(address: &str) -> &str {
+    let bare = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"))
+        .unwrap_or(address);
+    let host = bare.split('/').next().unwrap_or(bare);
+    if host == "index.docker.io" { "docker.io" } else { host }
 }

@@ -114,6 +114,12 @@ impl EventBus {
     }
 }
 
+impl crate::images::ImageEvents for EventBus {
+    fn image_event(&self, action: &str, id: &str, name: &str) {
+        self.emit("image", action, id, [("name", name)]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@ pub mod events;
 
 use std::sync::Arc;
 
+use containerd_rs_registry::Registry;
+
 use crate::config::Config;
 use crate::error::Result;
 use crate::images::ImageService;
@@ -21,7 +23,7 @@ pub struct Engine {
     /// Images.
     pub images: ImageService,
     /// What happened, for `GET /events`.
-    pub events: EventBus,
+    pub events: Arc<EventBus>,
 }
 
 impl Engine {
@@ -30,11 +32,24 @@ impl Engine {
     /// # Errors
     /// What keeps the state from being opened.
     pub async fn open(config: Config, l3: L3) -> Result<Arc<Self>> {
+        let events = Arc::new(EventBus::default());
+        let registry = registry(&config)?;
         Ok(Arc::new(Self {
-            images: ImageService::new(l3.clone()),
+            images: ImageService::new(l3.clone(), registry, events.clone()),
             config,
             l3,
-            events: EventBus::default(),
+            events,
         }))
     }
+}
+
+/// The registry client, with the rules of the settings.
+fn registry(config: &Config) -> Result<Registry> {
+    let rules = containerd_rs_registry::Config {
+        insecure: config.flags.insecure_registry.clone(),
+        mirrors: config.flags.registry_mirror.clone(),
+        user_agent: concat!("docker/", env!("CARGO_PKG_VERSION"), " dockerd-rs").to_owned(),
+        ..containerd_rs_registry::Config::default()
+    };
+    Registry::new(&rules).map_err(|e| crate::Error::invalid(e.to_string()))
 }

@@ -1,78 +1,108 @@
 //! The image service: what images there are, and how they come and go.
+//!
+//! Images are kept as containerd's own clients keep them, so that any of them understands what we have made: documents
+//! and layers in the content store, tied together by `containerd.io/gc.ref.*` labels; one image record for each name;
+//! unpacked layers as snapshots named by chain id. There is no image database of ours. An image's id is therefore the
+//! digest of what its name points to, an index or a manifest, as in Docker with the containerd image store; an image
+//! that loses its last name while something needs it is kept under `moby-dangling@DIGEST`.
+//!
+//! - [`reference`], [`config`], [`platform`]: pure: names, config documents, platforms
+//! - `store`, `ingest`, `scope`, `locks`: the layer below, and how to leave nothing behind there
+//! - `resolve`: a name or an id to an image, and an image to what containers need of it
+//! - `fetch`, `unpack`, [`pull`]: from a registry
+//! - [`progress`]: the lines that clients draw
 
-use std::collections::BTreeMap;
+pub mod config;
+mod fetch;
+mod ingest;
+mod locks;
+pub mod platform;
+pub mod progress;
+pub mod pull;
+pub mod reference;
+mod resolve;
+mod scope;
+mod store;
+mod unpack;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use crate::error::{Error, Result};
+use containerd_rs_registry::Registry;
+
+pub use config::ImageConfig;
+pub use platform::Platform;
+pub use reference::Reference;
+pub use resolve::ResolvedImage;
+
+use crate::error::Error;
 use crate::l3::L3;
 
-/// The part of an image's configuration that containers inherit (OCI image-spec `config`, with Docker's extensions).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct ImageConfig {
-    /// `user[:group]`.
-    pub user: String,
-    /// Ports, such as `80/tcp`.
-    pub exposed_ports: Option<BTreeMap<String, Value>>,
-    /// `KEY=value`.
-    pub env: Option<Vec<String>>,
-    /// Default program.
-    pub entrypoint: Option<Vec<String>>,
-    /// Default arguments.
-    pub cmd: Option<Vec<String>>,
-    /// Paths that get an anonymous volume.
-    pub volumes: Option<BTreeMap<String, Value>>,
-    /// Working directory.
-    pub working_dir: String,
-    /// Labels.
-    pub labels: Option<BTreeMap<String, String>>,
-    /// Signal that `stop` sends.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub stop_signal: String,
-    /// Docker's health check.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<Value>,
-    /// Shell of the shell forms.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shell: Option<Vec<String>>,
-    /// Docker's triggers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_build: Option<Vec<String>>,
+/// Hears of what happens to images: the event stream of the daemon.
+pub trait ImageEvents: Send + Sync {
+    /// `action` (`pull`, `tag`, `untag`, `delete`, `load`, `import`, ...) happened to the image `id`, known as `name`.
+    fn image_event(&self, action: &str, id: &str, name: &str);
 }
 
-/// An image as a container needs it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResolvedImage {
-    /// The id that clients see, `sha256:...`.
-    pub id: String,
-    /// Key of the committed snapshot of its last layer: the parent of a container's snapshot. Empty for an image without layers.
-    pub chain_id: String,
-    /// What containers inherit.
-    pub config: ImageConfig,
-    /// `linux/amd64` and the like.
-    pub platform: String,
+/// A container, as far as images care.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageUser {
+    /// The container's id.
+    pub container: String,
+    /// The id of its image.
+    pub image: String,
+    /// Whether it runs.
+    pub running: bool,
 }
 
-/// The image service.
-#[derive(Debug, Clone)]
+/// The image service. Cheap to clone.
+#[derive(Clone)]
 pub struct ImageService {
-    l3: L3,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: store::Store,
+    registry: Registry,
+    events: Arc<dyn ImageEvents>,
+    /// Turns on blobs and chain ids.
+    locks: locks::Locks,
+    /// Parsed images by the digest of their manifest. Immutable, so never stale.
+    known: Mutex<HashMap<String, Arc<resolve::Known>>>,
+}
+
+impl std::fmt::Debug for ImageService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageService")
+            .field("registry", &self.inner.registry)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ImageService {
-    /// A service over the layer below.
-    pub fn new(l3: L3) -> Self {
-        Self { l3 }
+    /// A service over the layer below, that pulls by `registry` and tells `events` what happens.
+    pub fn new(l3: L3, registry: Registry, events: Arc<dyn ImageEvents>) -> Self {
+        let store = store::Store { l3 };
+        let inner = Inner {
+            store,
+            registry,
+            events,
+            locks: locks::Locks::default(),
+            known: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// The image of this reference, id or id prefix.
-    ///
-    /// # Errors
-    /// 404 `No such image: x:latest`.
-    pub async fn resolve(&self, name_or_id: &str) -> Result<ResolvedImage> {
-        let _ = &self.l3;
-        Err(Error::not_found(format!("No such image: {name_or_id}")))
+    pub(crate) fn store(&self) -> &store::Store {
+        &self.inner.store
     }
+
+    fn event(&self, action: &str, id: &str, name: &str) {
+        self.inner.events.image_event(action, id, name);
+    }
+}
+
+/// Docker's words for an image that is not there.
+pub(crate) fn no_such_image(name: &str) -> Error {
+    Error::not_found(format!("No such image: {name}"))
 }

@@ -42,12 +42,6 @@ impl Attrs {
         self.bytes(kind | NESTED, &inner.0)
     }
 
-    /// Another list appended.
-    pub(crate) fn append(mut self, other: &Self) -> Self {
-        self.0.extend(&other.0);
-        self
-    }
-
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -23,6 +23,9 @@ use super::socket::Socket;
 use crate::addr::{Ipv4Net, MacAddr};
 use crate::error::{Error, Result};
 
+/// Links that are about to be deleted. Another daemon of ours may use it too: whose link is in it is dead either way.
+const GROUP_OF_THE_DEAD: u32 = 0x6465_6164;
+
 /// What a dump is asked for again when links change under it.
 const DUMP_TRIES: usize = 5;
 
@@ -117,20 +120,17 @@ impl Route {
         self.change(what, NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link))
     }
 
-    /// Lets a bridge port send a frame back out where it came in: a container that reaches itself by a published port.
-    pub(crate) fn set_hairpin(&mut self, index: u32, name: &str) -> Result<()> {
+    /// Sets how a bridge treats one of its ports. `hairpin`: a frame may go back out where it came in, for a container that
+    /// reaches itself by a published port. `isolated`: no frame goes to another isolated port.
+    pub(crate) fn set_bridge_port(&mut self, name: &str, hairpin: bool, isolated: bool) -> Result<()> {
         let mut link = LinkMessage::default();
-        link.header.index = index;
-        let port = InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]);
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let port = vec![InfoBridgePort::HairpinMode(hairpin), InfoBridgePort::Isolated(isolated)];
         link.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(port),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)),
         ]));
-        self.change(
-            format!("set hairpin mode of {name}"),
-            0,
-            RouteNetlinkMessage::NewLink(link),
-        )
+        self.change(format!("set bridge port {name}"), 0, RouteNetlinkMessage::NewLink(link))
     }
 
     /// Takes a link away, and its peer with it. False when there was none.
@@ -144,9 +144,40 @@ impl Route {
         }
     }
 
+    /// Takes many links away, with their peers. Each deletion waits for several grace periods of RCU (30 ms and more), but all
+    /// links of a group are deleted in one: so they are put into a group first, one that nobody else uses.
+    pub(crate) fn delete_links(&mut self, names: &[&str]) -> Result<()> {
+        let absent = |result: Result<()>| match result {
+            Err(e) if e.is_errno(libc::ENODEV) => Ok(()),
+            other => other,
+        };
+        for name in names {
+            let mut link = LinkMessage::default();
+            link.attributes.push(LinkAttribute::IfName((*name).to_owned()));
+            link.attributes.push(LinkAttribute::Group(GROUP_OF_THE_DEAD));
+            absent(self.change(format!("doom link {name}"), 0, RouteNetlinkMessage::SetLink(link)))?;
+        }
+        let mut group = LinkMessage::default();
+        group.attributes.push(LinkAttribute::Group(GROUP_OF_THE_DEAD));
+        absent(self.change("delete doomed links".to_owned(), 0, RouteNetlinkMessage::DelLink(group)))
+    }
+
     /// The link of that name.
     pub(crate) fn link(&mut self, name: &str) -> Result<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+        let mut ask = LinkMessage::default();
+        ask.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let sequence = self.socket.next_sequence();
+        let bytes = encode(sequence, NLM_F_REQUEST, RouteNetlinkMessage::GetLink(ask));
+        let socket = &mut self.socket;
+        let answer = socket
+            .send(&bytes)
+            .and_then(|()| socket.answer(sequence, |frame| decode(frame.kind, frame.payload)));
+        match answer {
+            Ok(RouteNetlinkMessage::NewLink(link)) => Ok(Some(read_link(&link))),
+            Ok(_) => Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(e) => Err(failed(format!("look up link {name}"), e)),
+        }
     }
 
     /// All links.
@@ -261,10 +292,7 @@ impl Route {
             let mut found = Vec::new();
             let read = self.socket.send(&bytes).and_then(|()| {
                 self.socket.dump(sequence, |frame| {
-                    let mut header = NetlinkHeader::default();
-                    header.message_type = frame.kind;
-                    let message = RouteNetlinkMessage::deserialize(&header, frame.payload).map_err(io::Error::other)?;
-                    found.extend(pick(&message));
+                    found.extend(pick(&decode(frame.kind, frame.payload)?));
                     Ok(())
                 })
             });
@@ -302,6 +330,12 @@ fn encode(sequence: u32, flags: u16, payload: RouteNetlinkMessage) -> Vec<u8> {
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     bytes
+}
+
+fn decode(kind: u16, payload: &[u8]) -> io::Result<RouteNetlinkMessage> {
+    let mut header = NetlinkHeader::default();
+    header.message_type = kind;
+    RouteNetlinkMessage::deserialize(&header, payload).map_err(io::Error::other)
 }
 
 fn read_link(message: &LinkMessage) -> Link {

@@ -86,6 +86,47 @@ impl Socket {
         answer.unwrap_or(Ok(()))
     }
 
+    /// Reads the one message that answers `sequence`, and shows it.
+    pub(crate) fn answer<T>(
+        &mut self,
+        sequence: u32,
+        mut see: impl FnMut(&Frame<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut answer = None;
+        while answer.is_none() {
+            self.receive(|frame| {
+                if frame.sequence == sequence && answer.is_none() {
+                    if frame.kind == ERROR {
+                        error_code(frame.payload)?;
+                    } else {
+                        answer = Some(see(frame)?);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Reads until a batch is answered: by the acknowledgement of its last message, or by an error on its first, which
+    /// stands for the batch as a whole. The first error of any message in between is the result.
+    pub(crate) fn batch_acknowledged(&mut self, first: u32, last: u32) -> io::Result<()> {
+        let (mut answered, mut result) = (false, Ok(()));
+        while !answered {
+            self.receive(|frame| {
+                if frame.kind == ERROR && (first..=last).contains(&frame.sequence) {
+                    let code = error_code(frame.payload);
+                    answered |= frame.sequence == last || (frame.sequence == first && code.is_err());
+                    if result.is_ok() {
+                        result = code;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        result
+    }
+
     /// Reads a dump to its end and shows each message of it to `see`. `Interrupted` means that the dump is not consistent
     /// and should be asked for again.
     pub(crate) fn dump(&mut self, sequence: u32, mut see: impl FnMut(&Frame<'_>) -> io::Result<()>) -> io::Result<()> {

@@ -1,0 +1,193 @@
+//! Reading config.json so that whatever is wrong is named by its field.
+
+use std::io::Read;
+
+use oci_spec::runtime::Spec;
+use serde_json::Value;
+
+/// Bytes of a config.json, at most. The largest real ones stay below one MiB.
+pub const MAX_CONFIG: u64 = 32 << 20;
+
+/// Why a config could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not JSON, or a field of the wrong type.
+    #[error("{field}: {reason}")]
+    Field {
+        /// The field, dotted: `process.rlimits[0].type`. `config.json` when the text is no JSON at all.
+        field: String,
+        /// What serde says of it.
+        reason: String,
+    },
+    /// More than [`MAX_CONFIG`].
+    #[error("config.json: larger than {MAX_CONFIG} bytes")]
+    TooLarge,
+    /// The reader failed.
+    #[error("config.json: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A config, and what was left out of it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The config.
+    pub spec: Spec,
+    /// Capabilities that are unknown here and were ignored, as runc does with a warning.
+    pub unknown_capabilities: Vec<String>,
+}
+
+/// Reads a config from its bytes.
+///
+/// # Errors
+/// See [`Error`].
+pub fn load(bytes: &[u8]) -> Result<Spec, Error> {
+    load_with_warnings(bytes).map(|loaded| loaded.spec)
+}
+
+/// Reads a config from a reader, at most [`MAX_CONFIG`] bytes.
+///
+/// # Errors
+/// See [`Error`].
+pub fn load_reader(reader: impl Read) -> Result<Spec, Error> {
+    let mut bytes = Vec::new();
+    reader.take(MAX_CONFIG + 1).read_to_end(&mut bytes)?;
+    load(&bytes)
+}
+
+/// As [`load`], and says what was ignored.
+///
+/// # Errors
+/// See [`Error`].
+pub fn load_with_warnings(bytes: &[u8]) -> Result<Loaded, Error> {
+    if bytes.len() as u64 > MAX_CONFIG {
+        return Err(Error::TooLarge);
+    }
+    // serde would take an array of the fields' values, in order, for the object itself.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::Field {
+            field: "config.json".to_owned(),
+            reason: "not an object".to_owned(),
+        });
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(spec) => Ok(Loaded {
+            spec,
+            unknown_capabilities: Vec::new(),
+        }),
+        // The slow way costs a second parse, only for configs that the types do not take as they are.
+        Err(_) => load_slowly(bytes),
+    }
+}
+
+fn load_slowly(bytes: &[u8]) -> Result<Loaded, Error> {
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|e| Error::Field {
+        field: "config.json".to_owned(),
+        reason: e.to_string(),
+    })?;
+    let mut unknown_capabilities = Vec::new();
+    if let Some(Value::Object(sets)) = value.pointer_mut("/process/capabilities") {
+        for names in sets.values_mut().filter_map(Value::as_array_mut) {
+            names.retain(|name| match name.as_str() {
+                Some(name) if crate::caps::normalize(name).is_err() => {
+                    if !unknown_capabilities.iter().any(|u| u == name) {
+                        unknown_capabilities.push(name.to_owned());
+                    }
+                    false
+                }
+                _ => true,
+            });
+        }
+    }
+    // Go's types have zero values where ours want a word.
+    if let Some(Value::Object(process)) = value.get_mut("process") {
+        process
+            .entry("user")
+            .or_insert_with(|| Value::Object(serde_json::Map::new()));
+        process.entry("cwd").or_insert_with(|| Value::String(String::new()));
+    }
+    let spec = serde_path_to_error::deserialize(value).map_err(|e| {
+        let path = e.path().to_string();
+        let field = if path == "." { "config.json".to_owned() } else { path };
+        Error::Field {
+            field,
+            reason: e.into_inner().to_string(),
+        }
+    })?;
+    Ok(Loaded {
+        spec,
+        unknown_capabilities,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(json: &str) -> String {
+        load(json.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_refusal_names_its_field() {
+        let cases = [
+            ("", "config.json: "),
+            ("[]", "config.json: "),
+            (r#"{"process":{"cwd":7,"user":{}}}"#, "process.cwd: "),
+            (r#"{"process":{"cwd":"/","user":{"uid":-1}}}"#, "process.user.uid: "),
+            (
+                r#"{"process":{"cwd":"/","user":{},"rlimits":[{"type":"RLIMIT_X","hard":1,"soft":1}]}}"#,
+                "process.rlimits[0].type: unknown variant `RLIMIT_X`",
+            ),
+            (
+                r#"{"linux":{"namespaces":[{"type":"pid"},{"type":"moon"}]}}"#,
+                "linux.namespaces[1].type: ",
+            ),
+            (
+                r#"{"mounts":[{"source":"x"}]}"#,
+                "mounts[0]: missing field `destination`",
+            ),
+            (
+                r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_X"}}}"#,
+                "linux.seccomp.defaultAction: ",
+            ),
+        ];
+        for (json, start) in cases {
+            let text = refusal(json);
+            assert!(text.starts_with(start), "{json}: {text}");
+        }
+    }
+
+    #[test]
+    fn unknown_capabilities_are_ignored_with_a_warning() {
+        let json = r#"{"process":{"cwd":"/","user":{},"capabilities":{"bounding":["CAP_CHOWN","CAP_MOON"]}}}"#;
+        let loaded = load_with_warnings(json.as_bytes()).unwrap();
+        assert_eq!(loaded.unknown_capabilities, ["CAP_MOON"]);
+        let process = loaded.spec.process().as_ref().unwrap();
+        assert_eq!(
+            process
+                .capabilities()
+                .as_ref()
+                .unwrap()
+                .bounding()
+                .as_ref()
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn absent_values_are_zero_as_in_go() {
+        let spec = load(br#"{"process":{"args":null}}"#).unwrap();
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!((process.user().uid(), process.cwd().as_os_str().len()), (0, 0));
+    }
+
+    #[test]
+    fn bounded() {
+        let endless = std::io::repeat(b' ');
+        assert!(matches!(load_reader(endless), Err(Error::TooLarge)));
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(load(deep.as_bytes()).is_err());
+    }
+}
