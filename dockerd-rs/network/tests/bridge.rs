@@ -270,6 +270,7 @@ fn a_udp_client_that_never_stops_finds_the_next_container() {
         for id in ["first", "second"] {
             let container = lab.start(&controller, id, &[publish("", 5353, 53, Udp)]);
             let server = serve_udp(&container.netns, 53);
+            common::settle(&controller);
             within(&lab.client, || {
                 let socket = std::net::UdpSocket::bind((CLIENT, 4444)).unwrap();
                 common::ask_udp_by(&socket, HOST, 5353).unwrap_or_else(|e| panic!("{id}: {e}"));

@@ -135,6 +135,10 @@ fn flushed_rules_are_put_back() {
         let a = lab.start(&controller, "a", &[publish("", 8080, 80, Tcp)]);
         let server = serve_tcp(&a.netns, 80);
         let before = output("nft list ruleset");
+        assert!(
+            before.contains("elements = { \"docker0\" }"),
+            "not readable to an administrator: {before}"
+        );
         let served = || within(&lab.client, || reaches(HOST, 8080));
         assert!(served());
 

@@ -16,7 +16,6 @@ use crate::config::Config;
 use crate::error::{Error, Failure, Result};
 use crate::firewall::{Firewall, Ruleset};
 use crate::ipam::Addresses;
-use crate::netlink::nfnetlink::Kept;
 use crate::ports::Ports;
 use crate::state::{NetworkRecord, Store};
 use crate::types::{Endpoint, Network};
@@ -32,8 +31,6 @@ pub struct Controller {
     store: Arc<Store>,
     known: Arc<Mutex<Known>>,
     wall: Mutex<Wall>,
-    /// Socket to the table of connections.
-    connections: Mutex<Kept>,
     /// Held while networks come and go.
     networks_change: Mutex<()>,
     reaper: Reaper,

@@ -51,7 +51,6 @@ impl Controller {
                     ..Ruleset::default()
                 },
             }),
-            connections: Mutex::default(),
             networks_change: Mutex::new(()),
             config,
         };

@@ -73,7 +73,12 @@ impl Nftables {
         if let Some((kind, bytes)) = set.data {
             attrs = attrs.be32(6, kind).be32(7, length(bytes));
         }
-        batch.push(message::NEW_SET, CREATE, attrs.be32(10, id));
+        attrs = attrs.be32(10, id);
+        if set.host_order {
+            // NFTNL_UDATA_SET_KEYBYTEORDER, four bytes long: host endian.
+            attrs = attrs.bytes(13, &[&[0, 4], &1_u32.to_ne_bytes()[..]].concat());
+        }
+        batch.push(message::NEW_SET, CREATE, attrs);
     }
 
     fn elements(&self, batch: &mut Batch, kind: u16, set: &str, elements: &BTreeSet<Element>) {
