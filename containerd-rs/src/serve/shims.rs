@@ -24,5 +24,8 @@ impl Events for Forwarding {
 
 /// The server for shims.
 pub(crate) fn shims(manager: Manager) -> Server {
-    Server::new().with(EventsClient::SERVICE, Arc::new(EventsServer::new(Arc::new(Forwarding(manager)))))
+    Server::new().with(
+        EventsClient::SERVICE,
+        Arc::new(EventsServer::new(Arc::new(Forwarding(manager)))),
+    )
 }

@@ -25,7 +25,10 @@ fn from_api(value: api::Container) -> Container {
         id: value.id,
         labels: convert::labels(value.labels),
         image: value.image,
-        runtime: Runtime { name: runtime.name, options: runtime.options.map(convert::any) },
+        runtime: Runtime {
+            name: runtime.name,
+            options: runtime.options.map(convert::any),
+        },
         spec: value.spec.map(convert::any),
         snapshotter: value.snapshotter,
         snapshot_key: value.snapshot_key,
@@ -42,7 +45,10 @@ fn to_api(value: Container) -> api::Container {
         id: value.id,
         labels: convert::labels_out(value.labels),
         image: value.image,
-        runtime: Some(api::container::Runtime { name: value.runtime.name, options }),
+        runtime: Some(api::container::Runtime {
+            name: value.runtime.name,
+            options,
+        }),
         spec: value.spec.map(convert::any_out),
         snapshotter: value.snapshotter,
         snapshot_key: value.snapshot_key,
@@ -63,11 +69,16 @@ impl ContainersService {
 
 #[tonic::async_trait]
 impl Containers for ContainersService {
-    async fn get(&self, request: Request<api::GetContainerRequest>) -> Result<Response<api::GetContainerResponse>, Status> {
+    async fn get(
+        &self,
+        request: Request<api::GetContainerRequest>,
+    ) -> Result<Response<api::GetContainerResponse>, Status> {
         let ctx = context(&request)?;
         let store = self.stores.containers.clone();
         let container = blocking(move || store.get(&ctx, &request.into_inner().id)).await?;
-        Ok(Response::new(api::GetContainerResponse { container: Some(to_api(container)) }))
+        Ok(Response::new(api::GetContainerResponse {
+            container: Some(to_api(container)),
+        }))
     }
 
     async fn list(
@@ -87,9 +98,11 @@ impl Containers for ContainersService {
     ) -> Result<Response<Self::ListStreamStream>, Status> {
         let filters = request.get_ref().filters.clone();
         let containers = self.all(&request, filters).await?;
-        let messages = containers
-            .into_iter()
-            .map(|container| Ok(api::ListContainerMessage { container: Some(to_api(container)) }));
+        let messages = containers.into_iter().map(|container| {
+            Ok(api::ListContainerMessage {
+                container: Some(to_api(container)),
+            })
+        });
         Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
     }
 
@@ -105,10 +118,15 @@ impl Containers for ContainersService {
         let event = event::ContainerCreate {
             id: container.id.clone(),
             image: container.image.clone(),
-            runtime: Some(event::container_create::Runtime { name: runtime.name, options: runtime.options }),
+            runtime: Some(event::container_create::Runtime {
+                name: runtime.name,
+                options: runtime.options,
+            }),
         };
         self.exchange.emit(&namespace, "/containers/create", &event);
-        Ok(Response::new(api::CreateContainerResponse { container: Some(container) }))
+        Ok(Response::new(api::CreateContainerResponse {
+            container: Some(container),
+        }))
     }
 
     async fn update(
@@ -128,7 +146,9 @@ impl Containers for ContainersService {
             snapshot_key: container.snapshot_key.clone(),
         };
         self.exchange.emit(&namespace, "/containers/update", &event);
-        Ok(Response::new(api::UpdateContainerResponse { container: Some(container) }))
+        Ok(Response::new(api::UpdateContainerResponse {
+            container: Some(container),
+        }))
     }
 
     async fn delete(&self, request: Request<api::DeleteContainerRequest>) -> Result<Response<()>, Status> {

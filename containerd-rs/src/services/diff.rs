@@ -26,7 +26,9 @@ impl Diff for DiffService {
         let layer = convert::descriptor(request.diff.ok_or_else(|| missing("diff"))?).map_err(|e| status(&e))?;
         let (applier, mounts) = (self.stores.applier.clone(), mounts(request.mounts));
         let applied = blocking(move || applier.apply(&ctx, &layer, &mounts)).await?;
-        Ok(Response::new(api::ApplyResponse { applied: Some(convert::descriptor_out(applied)) }))
+        Ok(Response::new(api::ApplyResponse {
+            applied: Some(convert::descriptor_out(applied)),
+        }))
     }
 
     async fn diff(&self, request: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>, Status> {
@@ -41,6 +43,8 @@ impl Diff for DiffService {
             source_date_epoch: request.source_date_epoch.map(convert::time),
         };
         let diff = blocking(move || comparer.compare(&ctx, &left, &right, &wanted)).await?;
-        Ok(Response::new(api::DiffResponse { diff: Some(convert::descriptor_out(diff)) }))
+        Ok(Response::new(api::DiffResponse {
+            diff: Some(convert::descriptor_out(diff)),
+        }))
     }
 }

@@ -41,11 +41,16 @@ fn to_api(value: Image) -> api::Image {
 
 #[tonic::async_trait]
 impl Images for ImagesService {
-    async fn get(&self, request: Request<api::GetImageRequest>) -> std::result::Result<Response<api::GetImageResponse>, Status> {
+    async fn get(
+        &self,
+        request: Request<api::GetImageRequest>,
+    ) -> std::result::Result<Response<api::GetImageResponse>, Status> {
         let ctx = context(&request)?;
         let store = self.stores.images.clone();
         let image = blocking(move || store.get(&ctx, &request.into_inner().name)).await?;
-        Ok(Response::new(api::GetImageResponse { image: Some(to_api(image)) }))
+        Ok(Response::new(api::GetImageResponse {
+            image: Some(to_api(image)),
+        }))
     }
 
     async fn list(
@@ -55,7 +60,9 @@ impl Images for ImagesService {
         let ctx = context(&request)?;
         let store = self.stores.images.clone();
         let images = blocking(move || store.list(&ctx, &request.into_inner().filters)).await?;
-        Ok(Response::new(api::ListImagesResponse { images: images.into_iter().map(to_api).collect() }))
+        Ok(Response::new(api::ListImagesResponse {
+            images: images.into_iter().map(to_api).collect(),
+        }))
     }
 
     async fn create(
@@ -66,7 +73,10 @@ impl Images for ImagesService {
         let image = from_api(request.into_inner().image.ok_or_else(|| missing("image"))?).map_err(|e| status(&e))?;
         let (store, namespace) = (self.stores.images.clone(), ctx.namespace.clone());
         let image = to_api(blocking(move || store.create(&ctx, image)).await?);
-        let event = event::ImageCreate { name: image.name.clone(), labels: image.labels.clone() };
+        let event = event::ImageCreate {
+            name: image.name.clone(),
+            labels: image.labels.clone(),
+        };
         self.exchange.emit(&namespace, "/images/create", &event);
         Ok(Response::new(api::CreateImageResponse { image: Some(image) }))
     }
@@ -84,14 +94,20 @@ impl Images for ImagesService {
             // A request that changes labels only may leave out the target.
             let image = if image.target.is_none() && !fields.is_empty() {
                 let target = store.get(&ctx, &image.name)?.target;
-                from_api(api::Image { target: Some(convert::descriptor_out(target)), ..image })?
+                from_api(api::Image {
+                    target: Some(convert::descriptor_out(target)),
+                    ..image
+                })?
             } else {
                 from_api(image)?
             };
             store.update(&ctx, image, &fields)
         });
         let image = to_api(image.await?);
-        let event = event::ImageUpdate { name: image.name.clone(), labels: image.labels.clone() };
+        let event = event::ImageUpdate {
+            name: image.name.clone(),
+            labels: image.labels.clone(),
+        };
         self.exchange.emit(&namespace, "/images/update", &event);
         Ok(Response::new(api::UpdateImageResponse { image: Some(image) }))
     }
@@ -99,7 +115,11 @@ impl Images for ImagesService {
     async fn delete(&self, request: Request<api::DeleteImageRequest>) -> std::result::Result<Response<()>, Status> {
         let ctx = context(&request)?;
         let api::DeleteImageRequest { name, sync, target } = request.into_inner();
-        let target = target.map(|target| convert::digest(&target.digest)).transpose().map_err(|e| status(&e))?.flatten();
+        let target = target
+            .map(|target| convert::digest(&target.digest))
+            .transpose()
+            .map_err(|e| status(&e))?
+            .flatten();
         let (store, namespace) = (self.stores.images.clone(), ctx.namespace.clone());
         let event = event::ImageDelete { name: name.clone() };
         blocking(move || store.delete(&ctx, &name, target.as_ref())).await?;

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use crate::Config;
 use crate::serve::status;
+use crate::stores::{CONTENT, Stores};
 use crate::tasks::Manager;
 
 /// The plugin of tasks.
@@ -20,9 +21,22 @@ const TASKS: (&str, &str) = ("io.containerd.runtime.v2", "task");
 const DEFAULT_RUNTIME: &str = "io.containerd.runc.v2";
 
 pub(crate) struct IntrospectionService {
-    pub(crate) manager: Manager,
-    pub(crate) uuid: String,
-    pub(crate) plugins: Vec<api::Plugin>,
+    manager: Manager,
+    uuid: String,
+    plugins: Vec<api::Plugin>,
+}
+
+/// The service of an engine.
+///
+/// # Errors
+/// `Io` when the engine's identifier cannot be kept.
+pub(crate) fn service(config: &Config, manager: Manager, stores: &Stores) -> Result<IntrospectionService> {
+    let snapshotters: Vec<_> = stores.snapshotters.keys().cloned().collect();
+    Ok(IntrospectionService {
+        manager,
+        uuid: uuid(&config.root)?,
+        plugins: plugins(config, &snapshotters),
+    })
 }
 
 /// A plugin as filters see it.
@@ -34,9 +48,7 @@ impl Adaptor for Fields<'_> {
         match path {
             [name] if name == "type" => Some(plugin.r#type.clone()),
             [name] if name == "id" => Some(plugin.id.clone()),
-            [name] if name == "platforms" => {
-                (!plugin.platforms.is_empty()).then(|| platforms(&plugin.platforms))
-            }
+            [name] if name == "platforms" => (!plugin.platforms.is_empty()).then(|| platforms(&plugin.platforms)),
             [name, rest @ ..] if name == "capabilities" => {
                 plugin.capabilities.contains(&rest.join(".")).then(String::new)
             }
@@ -46,12 +58,15 @@ impl Adaptor for Fields<'_> {
 }
 
 fn platforms(platforms: &[Platform]) -> String {
-    let names: Vec<_> = platforms.iter().map(|p| format!("{}/{}", p.os, p.architecture)).collect();
+    let names: Vec<_> = platforms
+        .iter()
+        .map(|p| format!("{}/{}", p.os, p.architecture))
+        .collect();
     names.join(",")
 }
 
 /// The processor in the words of the image specification.
-pub(crate) fn architecture() -> &'static str {
+fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -62,8 +77,12 @@ pub(crate) fn architecture() -> &'static str {
 }
 
 /// What this engine is made of, in containerd's names.
-pub(crate) fn plugins(config: &Config, snapshotters: &[String]) -> Vec<api::Plugin> {
-    let platform = Platform { os: "linux".into(), architecture: architecture().into(), ..Default::default() };
+fn plugins(config: &Config, snapshotters: &[String]) -> Vec<api::Plugin> {
+    let platform = Platform {
+        os: "linux".into(),
+        architecture: architecture().into(),
+        ..Default::default()
+    };
     let plugin = |kind: &str, id: &str, requires: &[&str]| api::Plugin {
         r#type: kind.to_owned(),
         id: id.to_owned(),
@@ -71,7 +90,10 @@ pub(crate) fn plugins(config: &Config, snapshotters: &[String]) -> Vec<api::Plug
         ..Default::default()
     };
     let root = |name: &str| HashMap::from([("root".to_owned(), config.root.join(name).display().to_string())]);
-    let mut plugins = vec![api::Plugin { exports: root("io.containerd.content.v1.content"), ..plugin("io.containerd.content.v1", "content", &[]) }];
+    let mut plugins = vec![api::Plugin {
+        exports: root(CONTENT),
+        ..plugin("io.containerd.content.v1", "content", &[])
+    }];
     for name in snapshotters {
         plugins.push(api::Plugin {
             platforms: vec![platform.clone()],
@@ -81,21 +103,47 @@ pub(crate) fn plugins(config: &Config, snapshotters: &[String]) -> Vec<api::Plug
     }
     plugins.push(api::Plugin {
         exports: root("io.containerd.metadata.v1.bolt"),
-        ..plugin("io.containerd.metadata.v1", "bolt", &["io.containerd.content.v1", "io.containerd.snapshotter.v1"])
+        ..plugin(
+            "io.containerd.metadata.v1",
+            "bolt",
+            &["io.containerd.content.v1", "io.containerd.snapshotter.v1"],
+        )
     });
     plugins.push(api::Plugin {
         platforms: vec![platform.clone()],
         ..plugin("io.containerd.differ.v1", "walking", &["io.containerd.metadata.v1"])
     });
     plugins.push(plugin("io.containerd.event.v1", "exchange", &[]));
-    plugins.push(plugin("io.containerd.gc.v1", "scheduler", &["io.containerd.metadata.v1"]));
-    plugins.push(plugin("io.containerd.lease.v1", "manager", &["io.containerd.metadata.v1"]));
+    plugins.push(plugin(
+        "io.containerd.gc.v1",
+        "scheduler",
+        &["io.containerd.metadata.v1"],
+    ));
+    plugins.push(plugin(
+        "io.containerd.lease.v1",
+        "manager",
+        &["io.containerd.metadata.v1"],
+    ));
     plugins.push(api::Plugin {
         platforms: vec![platform],
-        ..plugin(TASKS.0, TASKS.1, &["io.containerd.event.v1", "io.containerd.metadata.v1"])
+        ..plugin(
+            TASKS.0,
+            TASKS.1,
+            &["io.containerd.event.v1", "io.containerd.metadata.v1"],
+        )
     });
     let services = [
-        "containers", "content", "diff", "events", "healthcheck", "images", "introspection", "leases", "namespaces", "snapshots", "tasks",
+        "containers",
+        "content",
+        "diff",
+        "events",
+        "healthcheck",
+        "images",
+        "introspection",
+        "leases",
+        "namespaces",
+        "snapshots",
+        "tasks",
         "version",
     ];
     plugins.extend(services.iter().map(|id| plugin("io.containerd.grpc.v1", id, &[])));
@@ -106,7 +154,7 @@ pub(crate) fn plugins(config: &Config, snapshotters: &[String]) -> Vec<api::Plug
 ///
 /// # Errors
 /// `Io`.
-pub(crate) fn uuid(root: &Path) -> Result<String> {
+fn uuid(root: &Path) -> Result<String> {
     let directory = root.join("io.containerd.grpc.v1.introspection");
     let path = directory.join("uuid");
     if let Some(found) = std::fs::read_to_string(&path).ok().filter(|text| text.len() == 36) {
@@ -124,15 +172,25 @@ pub(crate) fn uuid(root: &Path) -> Result<String> {
 
 #[tonic::async_trait]
 impl Introspection for IntrospectionService {
-    async fn plugins(&self, request: Request<api::PluginsRequest>) -> std::result::Result<Response<api::PluginsResponse>, Status> {
+    async fn plugins(
+        &self,
+        request: Request<api::PluginsRequest>,
+    ) -> std::result::Result<Response<api::PluginsResponse>, Status> {
         let filters = Filters::parse(&request.into_inner().filters).map_err(|e| status(&e))?;
-        let plugins = self.plugins.iter().filter(|plugin| filters.matches(&Fields(plugin))).cloned().collect();
+        let plugins = self
+            .plugins
+            .iter()
+            .filter(|plugin| filters.matches(&Fields(plugin)))
+            .cloned()
+            .collect();
         Ok(Response::new(api::PluginsResponse { plugins }))
     }
 
     async fn server(&self, _: Request<()>) -> std::result::Result<Response<api::ServerResponse>, Status> {
         use std::os::unix::fs::MetadataExt as _;
-        let pidns = std::fs::metadata("/proc/self/ns/pid").map(|found| found.ino()).unwrap_or_default();
+        let pidns = std::fs::metadata("/proc/self/ns/pid")
+            .map(|found| found.ino())
+            .unwrap_or_default();
         Ok(Response::new(api::ServerResponse {
             uuid: self.uuid.clone(),
             pid: u64::from(std::process::id()),
@@ -145,8 +203,16 @@ impl Introspection for IntrospectionService {
         &self,
         request: Request<api::PluginInfoRequest>,
     ) -> std::result::Result<Response<api::PluginInfoResponse>, Status> {
-        let api::PluginInfoRequest { r#type: kind, id, options } = request.into_inner();
-        let found = self.plugins.iter().find(|plugin| plugin.r#type == kind && plugin.id == id).cloned();
+        let api::PluginInfoRequest {
+            r#type: kind,
+            id,
+            options,
+        } = request.into_inner();
+        let found = self
+            .plugins
+            .iter()
+            .find(|plugin| plugin.r#type == kind && plugin.id == id)
+            .cloned();
         let plugin = found.ok_or_else(|| status(&Error::NotFound(format!("plugin {kind}.{id}"))))?;
         let mut extra = None;
         if (kind.as_str(), id.as_str()) == TASKS
@@ -154,10 +220,21 @@ impl Introspection for IntrospectionService {
         {
             let wanted: RuntimeRequest =
                 containerd_proto::unpack(&options).map_err(|e| status(&Error::InvalidArgument(e.to_string())))?;
-            let runtime = if wanted.runtime_path.is_empty() { DEFAULT_RUNTIME } else { &wanted.runtime_path };
-            let info = self.manager.info(runtime, wanted.options.clone()).await.map_err(|e| status(&e))?;
+            let runtime = if wanted.runtime_path.is_empty() {
+                DEFAULT_RUNTIME
+            } else {
+                &wanted.runtime_path
+            };
+            let info = self
+                .manager
+                .info(runtime, wanted.options.clone())
+                .await
+                .map_err(|e| status(&e))?;
             extra = Some(containerd_proto::pack(&info));
         }
-        Ok(Response::new(api::PluginInfoResponse { plugin: Some(plugin), extra }))
+        Ok(Response::new(api::PluginInfoResponse {
+            plugin: Some(plugin),
+            extra,
+        }))
     }
 }

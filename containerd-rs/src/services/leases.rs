@@ -25,7 +25,10 @@ fn to_api(lease: Lease) -> api::Lease {
 
 fn resource(value: Option<api::Resource>) -> Result<Resource, Status> {
     let value = value.ok_or_else(|| missing("resource"))?;
-    Ok(Resource { id: value.id, kind: value.r#type })
+    Ok(Resource {
+        id: value.id,
+        kind: value.r#type,
+    })
 }
 
 /// A name nobody else has, for a lease without one.
@@ -44,7 +47,9 @@ impl Leases for LeasesService {
         let id = if id.is_empty() { made_up() } else { id };
         let (store, labels) = (self.stores.leases.clone(), convert::labels(labels));
         let lease = blocking(move || store.create(&ctx, &id, &labels)).await?;
-        Ok(Response::new(api::CreateResponse { lease: Some(to_api(lease)) }))
+        Ok(Response::new(api::CreateResponse {
+            lease: Some(to_api(lease)),
+        }))
     }
 
     async fn delete(&self, request: Request<api::DeleteRequest>) -> Result<Response<()>, Status> {
@@ -62,7 +67,9 @@ impl Leases for LeasesService {
         let ctx = context(&request)?;
         let store = self.stores.leases.clone();
         let leases = blocking(move || store.list(&ctx, &request.into_inner().filters)).await?;
-        Ok(Response::new(api::ListResponse { leases: leases.into_iter().map(to_api).collect() }))
+        Ok(Response::new(api::ListResponse {
+            leases: leases.into_iter().map(to_api).collect(),
+        }))
     }
 
     async fn add_resource(&self, request: Request<api::AddResourceRequest>) -> Result<Response<()>, Status> {
@@ -88,7 +95,13 @@ impl Leases for LeasesService {
         let ctx = context(&request)?;
         let store = self.stores.leases.clone();
         let resources = blocking(move || store.resources(&ctx, &request.into_inner().id)).await?;
-        let resources = resources.into_iter().map(|held| api::Resource { id: held.id, r#type: held.kind }).collect();
+        let resources = resources
+            .into_iter()
+            .map(|held| api::Resource {
+                id: held.id,
+                r#type: held.kind,
+            })
+            .collect();
         Ok(Response::new(api::ListResourcesResponse { resources }))
     }
 }

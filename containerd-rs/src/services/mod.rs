@@ -57,34 +57,77 @@ pub(crate) fn routes(config: &Config, parts: &Parts) -> containerd_rs_core::Resu
     let limit = config.max_message;
     macro_rules! sized {
         ($server:ident, $service:expr) => {
-            $server::new($service).max_decoding_message_size(limit).max_encoding_message_size(limit)
+            $server::new($service)
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(limit)
         };
     }
-    let Parts { stores, exchange, manager, gc, ended } = parts;
-    let (stores, exchange, manager, gc, ended) =
-        (|| stores.clone(), || exchange.clone(), || manager.clone(), || gc.clone(), || ended.clone());
-    let snapshotters: Vec<_> = stores().snapshotters.keys().cloned().collect();
-    let introspection = introspection::IntrospectionService {
-        manager: manager(),
-        uuid: introspection::uuid(&config.root)?,
-        plugins: introspection::plugins(config, &snapshotters),
+    let Parts {
+        stores,
+        exchange,
+        manager,
+        gc,
+        ended,
+    } = parts;
+    let (stores, exchange, manager, gc, ended) = (
+        || stores.clone(),
+        || exchange.clone(),
+        || manager.clone(),
+        || gc.clone(),
+        || ended.clone(),
+    );
+    let introspection = introspection::service(config, manager(), &stores())?;
+    let containers = containers::ContainersService {
+        stores: stores(),
+        exchange: exchange(),
     };
-    let containers = containers::ContainersService { stores: stores(), exchange: exchange() };
-    let content = content::ContentService { stores: stores(), exchange: exchange() };
-    let images = images::ImagesService { stores: stores(), exchange: exchange(), gc: gc() };
-    let namespaces = namespaces::NamespacesService { stores: stores(), exchange: exchange() };
-    let snapshots = snapshots::SnapshotsService { stores: stores(), exchange: exchange(), gc: gc() };
+    let content = content::ContentService {
+        stores: stores(),
+        exchange: exchange(),
+    };
+    let images = images::ImagesService {
+        stores: stores(),
+        exchange: exchange(),
+        gc: gc(),
+    };
+    let namespaces = namespaces::NamespacesService {
+        stores: stores(),
+        exchange: exchange(),
+    };
+    let snapshots = snapshots::SnapshotsService {
+        stores: stores(),
+        exchange: exchange(),
+        gc: gc(),
+    };
     Ok(Routes::default()
         .add_service(sized!(ContainersServer, containers))
         .add_service(sized!(ContentServer, content))
         .add_service(sized!(DiffServer, diff::DiffService { stores: stores() }))
-        .add_service(sized!(EventsServer, events::EventsService { exchange: exchange(), ended: ended() }))
+        .add_service(sized!(
+            EventsServer,
+            events::EventsService {
+                exchange: exchange(),
+                ended: ended()
+            }
+        ))
         .add_service(sized!(HealthServer, health::HealthService { ended: ended() }))
         .add_service(sized!(ImagesServer, images))
         .add_service(sized!(IntrospectionServer, introspection))
-        .add_service(sized!(LeasesServer, leases::LeasesService { stores: stores(), gc: gc() }))
+        .add_service(sized!(
+            LeasesServer,
+            leases::LeasesService {
+                stores: stores(),
+                gc: gc()
+            }
+        ))
         .add_service(sized!(NamespacesServer, namespaces))
         .add_service(sized!(SnapshotsServer, snapshots))
-        .add_service(sized!(TasksServer, tasks::TasksService { manager: manager(), stores: stores() }))
+        .add_service(sized!(
+            TasksServer,
+            tasks::TasksService {
+                manager: manager(),
+                stores: stores()
+            }
+        ))
         .add_service(sized!(VersionServer, version::VersionService)))
 }

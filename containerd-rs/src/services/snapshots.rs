@@ -70,21 +70,48 @@ impl Snapshots for SnapshotsService {
         request: Request<api::PrepareSnapshotRequest>,
     ) -> Result<Response<api::PrepareSnapshotResponse>, Status> {
         let ctx = context(&request)?;
-        let api::PrepareSnapshotRequest { snapshotter, key, parent, labels } = request.into_inner();
-        let (store, labels) = (self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?, convert::labels(labels));
+        let api::PrepareSnapshotRequest {
+            snapshotter,
+            key,
+            parent,
+            labels,
+        } = request.into_inner();
+        let (store, labels) = (
+            self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?,
+            convert::labels(labels),
+        );
         let namespace = ctx.namespace.clone();
-        let event = event::SnapshotPrepare { key: key.clone(), parent: parent.clone(), snapshotter };
+        let event = event::SnapshotPrepare {
+            key: key.clone(),
+            parent: parent.clone(),
+            snapshotter,
+        };
         let made = blocking(move || store.prepare(&ctx, &key, &parent, &labels)).await?;
         self.exchange.emit(&namespace, "/snapshot/prepare", &event);
         Ok(Response::new(api::PrepareSnapshotResponse { mounts: mounts(made) }))
     }
 
-    async fn view(&self, request: Request<api::ViewSnapshotRequest>) -> Result<Response<api::ViewSnapshotResponse>, Status> {
+    async fn view(
+        &self,
+        request: Request<api::ViewSnapshotRequest>,
+    ) -> Result<Response<api::ViewSnapshotResponse>, Status> {
         let ctx = context(&request)?;
-        let api::ViewSnapshotRequest { snapshotter, key, parent, labels } = request.into_inner();
-        let (store, labels) = (self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?, convert::labels(labels));
+        let api::ViewSnapshotRequest {
+            snapshotter,
+            key,
+            parent,
+            labels,
+        } = request.into_inner();
+        let (store, labels) = (
+            self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?,
+            convert::labels(labels),
+        );
         let namespace = ctx.namespace.clone();
-        let event = event::SnapshotPrepare { key: key.clone(), parent: parent.clone(), snapshotter };
+        let event = event::SnapshotPrepare {
+            key: key.clone(),
+            parent: parent.clone(),
+            snapshotter,
+        };
         let made = blocking(move || store.view(&ctx, &key, &parent, &labels)).await?;
         self.exchange.emit(&namespace, "/snapshot/prepare", &event);
         Ok(Response::new(api::ViewSnapshotResponse { mounts: mounts(made) }))
@@ -100,10 +127,23 @@ impl Snapshots for SnapshotsService {
 
     async fn commit(&self, request: Request<api::CommitSnapshotRequest>) -> Result<Response<()>, Status> {
         let ctx = context(&request)?;
-        let api::CommitSnapshotRequest { snapshotter, name, key, labels, parent: _ } = request.into_inner();
-        let (store, labels) = (self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?, convert::labels(labels));
+        let api::CommitSnapshotRequest {
+            snapshotter,
+            name,
+            key,
+            labels,
+            parent: _,
+        } = request.into_inner();
+        let (store, labels) = (
+            self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?,
+            convert::labels(labels),
+        );
         let namespace = ctx.namespace.clone();
-        let event = event::SnapshotCommit { key: key.clone(), name: name.clone(), snapshotter };
+        let event = event::SnapshotCommit {
+            key: key.clone(),
+            name: name.clone(),
+            snapshotter,
+        };
         blocking(move || store.commit(&ctx, &name, &key, &labels)).await?;
         self.exchange.emit(&namespace, "/snapshot/commit", &event);
         Ok(Response::new(()))
@@ -114,18 +154,26 @@ impl Snapshots for SnapshotsService {
         let api::RemoveSnapshotRequest { snapshotter, key } = request.into_inner();
         let store = self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?;
         let namespace = ctx.namespace.clone();
-        let event = event::SnapshotRemove { key: key.clone(), snapshotter };
+        let event = event::SnapshotRemove {
+            key: key.clone(),
+            snapshotter,
+        };
         blocking(move || store.remove(&ctx, &key)).await?;
         self.exchange.emit(&namespace, "/snapshot/remove", &event);
         Ok(Response::new(()))
     }
 
-    async fn stat(&self, request: Request<api::StatSnapshotRequest>) -> Result<Response<api::StatSnapshotResponse>, Status> {
+    async fn stat(
+        &self,
+        request: Request<api::StatSnapshotRequest>,
+    ) -> Result<Response<api::StatSnapshotResponse>, Status> {
         let ctx = context(&request)?;
         let api::StatSnapshotRequest { snapshotter, key } = request.into_inner();
         let store = self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?;
         let info = blocking(move || store.stat(&ctx, &key)).await?;
-        Ok(Response::new(api::StatSnapshotResponse { info: Some(to_api(info)) }))
+        Ok(Response::new(api::StatSnapshotResponse {
+            info: Some(to_api(info)),
+        }))
     }
 
     async fn update(
@@ -133,12 +181,18 @@ impl Snapshots for SnapshotsService {
         request: Request<api::UpdateSnapshotRequest>,
     ) -> Result<Response<api::UpdateSnapshotResponse>, Status> {
         let ctx = context(&request)?;
-        let api::UpdateSnapshotRequest { snapshotter, info, update_mask } = request.into_inner();
+        let api::UpdateSnapshotRequest {
+            snapshotter,
+            info,
+            update_mask,
+        } = request.into_inner();
         let store = self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?;
         let info = from_api(info.ok_or_else(|| missing("info"))?);
         let fields = update_mask.unwrap_or_default().paths;
         let info = blocking(move || store.update(&ctx, &info, &fields)).await?;
-        Ok(Response::new(api::UpdateSnapshotResponse { info: Some(to_api(info)) }))
+        Ok(Response::new(api::UpdateSnapshotResponse {
+            info: Some(to_api(info)),
+        }))
     }
 
     type ListStream = Pin<Box<dyn Stream<Item = Result<api::ListSnapshotsResponse, Status>> + Send>>;
@@ -147,7 +201,9 @@ impl Snapshots for SnapshotsService {
         let ctx = context(&request)?;
         let api::ListSnapshotsRequest { snapshotter, filters } = request.into_inner();
         let store = self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?;
-        let stream = pages(BATCH, move |each| store.walk(&ctx, &filters, &mut |info| each(to_api(info))));
+        let stream = pages(BATCH, move |each| {
+            store.walk(&ctx, &filters, &mut |info| each(to_api(info)))
+        });
         let stream = futures_util::StreamExt::map(stream, |page| page.map(|info| api::ListSnapshotsResponse { info }));
         Ok(Response::new(Box::pin(stream)))
     }
@@ -165,7 +221,10 @@ impl Snapshots for SnapshotsService {
 
     async fn cleanup(&self, request: Request<api::CleanupRequest>) -> Result<Response<()>, Status> {
         let ctx = context(&request)?;
-        let store = self.stores.snapshotter(&request.into_inner().snapshotter).map_err(|e| status(&e))?;
+        let store = self
+            .stores
+            .snapshotter(&request.into_inner().snapshotter)
+            .map_err(|e| status(&e))?;
         self.gc.now().await?;
         blocking(move || store.cleanup(&ctx)).await?;
         Ok(Response::new(()))

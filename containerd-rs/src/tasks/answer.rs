@@ -25,14 +25,24 @@ impl Answer {
     /// `InvalidArgument` for something else, with its beginning; `Unimplemented` for what we do not speak.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let trimmed = bytes.trim_ascii();
-        let bare = std::str::from_utf8(trimmed).ok().filter(|text| text.starts_with("unix:") || text.starts_with('/'));
+        let bare = std::str::from_utf8(trimmed)
+            .ok()
+            .filter(|text| text.starts_with("unix:") || text.starts_with('/'));
         let answer = if let Some(address) = bare {
-            Answer { version: 2, address: address.to_owned(), protocol: "ttrpc".into() }
+            Answer {
+                version: 2,
+                address: address.to_owned(),
+                protocol: "ttrpc".into(),
+            }
         } else if trimmed.starts_with(b"{") {
             serde_json::from_slice(trimmed).map_err(|e| unreadable(trimmed, &e.to_string()))?
         } else {
             let result = BootstrapResult::decode(bytes).map_err(|e| unreadable(bytes, &e.to_string()))?;
-            Answer { version: result.version, address: result.address, protocol: result.protocol }
+            Answer {
+                version: result.version,
+                address: result.address,
+                protocol: result.protocol,
+            }
         };
         answer.checked(bytes)
     }
@@ -56,7 +66,10 @@ impl Answer {
     /// `Unimplemented` for another kind of address, abstract sockets among them: whoever is in the network namespace of the
     /// host could speak to those (CVE-2020-15257).
     pub(crate) fn socket(&self) -> Result<PathBuf> {
-        let path = self.address.strip_prefix("unix://").or_else(|| self.address.strip_prefix("unix:"));
+        let path = self
+            .address
+            .strip_prefix("unix://")
+            .or_else(|| self.address.strip_prefix("unix:"));
         let path = path.unwrap_or(&self.address);
         if path.starts_with('/') {
             Ok(PathBuf::from(path))
@@ -77,7 +90,11 @@ mod tests {
 
     #[test]
     fn all_three_kinds_are_understood() {
-        let expected = Answer { version: 3, address: "unix:///run/s/x".into(), protocol: "ttrpc".into() };
+        let expected = Answer {
+            version: 3,
+            address: "unix:///run/s/x".into(),
+            protocol: "ttrpc".into(),
+        };
         let message = BootstrapResult {
             version: 3,
             address: "unix:///run/s/x".into(),
@@ -105,9 +122,17 @@ mod tests {
         ] {
             assert!(Answer::parse(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
-        let vsock = Answer { version: 3, address: "vsock://3:1".into(), protocol: "ttrpc".into() };
+        let vsock = Answer {
+            version: 3,
+            address: "vsock://3:1".into(),
+            protocol: "ttrpc".into(),
+        };
         assert!(vsock.socket().is_err());
-        let hidden = Answer { version: 3, address: "unix://\0x".into(), protocol: "ttrpc".into() };
+        let hidden = Answer {
+            version: 3,
+            address: "unix://\0x".into(),
+            protocol: "ttrpc".into(),
+        };
         assert!(hidden.socket().is_err());
     }
 }

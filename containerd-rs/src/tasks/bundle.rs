@@ -23,7 +23,10 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn new(root: &Path, state: &Path) -> Self {
-        Places { state: state.join(PLUGIN), root: root.join(PLUGIN) }
+        Places {
+            state: state.join(PLUGIN),
+            root: root.join(PLUGIN),
+        }
     }
 
     /// Makes the directories that are there before any task: state may be passed through, root may not.
@@ -153,14 +156,22 @@ impl Bundle {
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         let (path, new) = (self.path.join(name), self.path.join(format!(".{name}")));
         let io = |e| Error::io(format!("write {}", path.display()), e);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(io)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(io)?;
         file.write_all(content).map_err(io)?;
         fs::rename(&new, &path).map_err(io)
     }
 
     /// Reads a small file; `None` when it is not there.
     pub(crate) fn read(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.path.join(name)).ok().filter(|text| !text.trim().is_empty())
+        fs::read_to_string(self.path.join(name))
+            .ok()
+            .filter(|text| !text.trim().is_empty())
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
@@ -225,7 +236,11 @@ fn remapped_root(spec: &[u8]) -> Option<u32> {
     }
     let spec: Spec = serde_json::from_slice(spec).ok()?;
     let mappings = spec.linux?.gid_mappings;
-    mappings.iter().find(|mapping| mapping.container == 0).map(|mapping| mapping.host).filter(|gid| *gid != 0)
+    mappings
+        .iter()
+        .find(|mapping| mapping.container == 0)
+        .map(|mapping| mapping.host)
+        .filter(|gid| *gid != 0)
 }
 
 #[cfg(test)]

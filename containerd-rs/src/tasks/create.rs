@@ -54,7 +54,9 @@ impl Manager {
             }
         };
         tokio::spawn(work.instrument(span));
-        receive.await.unwrap_or_else(|_| Err(Error::Internal("the making of the task broke off".into()).into()))
+        receive
+            .await
+            .unwrap_or_else(|_| Err(Error::Internal("the making of the task broke off".into()).into()))
     }
 
     async fn make(&self, ctx: &Ctx, new: NewTask) -> Result<(u32, Arc<Shim>)> {
@@ -63,7 +65,12 @@ impl Manager {
         let binary = self.binary(&new)?;
         let rootfs = self.rootfs(ctx, &new).await?;
         let bundle = self.0.places.bundle(&ctx.namespace, &id);
-        let spec = new.container.spec.as_ref().map(|spec| spec.value.clone()).unwrap_or_default();
+        let spec = new
+            .container
+            .spec
+            .as_ref()
+            .map(|spec| spec.value.clone())
+            .unwrap_or_default();
         let filled = bundle.clone();
         run(move || filled.create(&spec)).await?;
         let result = self.make_in(&bundle, binary, rootfs, new, reservation).await;
@@ -82,7 +89,10 @@ impl Manager {
         new: NewTask,
         reservation: Reservation,
     ) -> Result<(u32, Arc<Shim>)> {
-        let options = new.options.clone().filter(|options| !options.value.is_empty() || !options.type_url.is_empty());
+        let options = new
+            .options
+            .clone()
+            .filter(|options| !options.value.is_empty() || !options.type_url.is_empty());
         let options = options.or_else(|| new.container.runtime.options.clone().map(convert::any_out));
         let shim = self
             .start_shim(bundle, binary, options.as_ref())
@@ -109,7 +119,10 @@ impl Manager {
             }
             Err(status) => {
                 self.discard(&shim).await;
-                Err(TaskError::ShimDoing { what: "failed to create shim task", status })
+                Err(TaskError::ShimDoing {
+                    what: "failed to create shim task",
+                    status,
+                })
             }
         }
     }
@@ -132,7 +145,11 @@ impl Manager {
     }
 
     fn binary(&self, new: &NewTask) -> CoreResult<PathBuf> {
-        let runtime = if new.runtime_path.is_empty() { &new.container.runtime.name } else { &new.runtime_path };
+        let runtime = if new.runtime_path.is_empty() {
+            &new.container.runtime.name
+        } else {
+            &new.runtime_path
+        };
         name::resolve(runtime, &self.0.shim_directories)
     }
 

@@ -28,9 +28,7 @@ impl TaskError {
     pub(crate) fn status(&self) -> tonic::Status {
         let code = match self {
             TaskError::Core(error) => crate::serve::code(error.kind()),
-            TaskError::Shim(status) | TaskError::ShimDoing { status, .. } => {
-                tonic::Code::from_i32(status.code as i32)
-            }
+            TaskError::Shim(status) | TaskError::ShimDoing { status, .. } => tonic::Code::from_i32(status.code as i32),
         };
         tonic::Status::new(code, self.to_string())
     }

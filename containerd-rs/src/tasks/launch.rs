@@ -32,8 +32,17 @@ const INFO_LIMIT: Duration = Duration::from_secs(10);
 /// What a shim may print, in bytes; the rest is dropped.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 /// What shims get of our environment: where programs are, and how to behave. Everything else is ours alone.
-const INHERITED: &[&str] =
-    &["PATH", "HOME", "TMPDIR", "TZ", "LANG", "XDG_RUNTIME_DIR", "RUST_LOG", "RUST_BACKTRACE", "GOTRACEBACK"];
+const INHERITED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "TZ",
+    "LANG",
+    "XDG_RUNTIME_DIR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "GOTRACEBACK",
+];
 
 /// How a shim takes its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,13 +139,22 @@ impl Launcher {
     /// What the program printed; `Unavailable` when it takes too long.
     pub(crate) async fn delete(&self, binary: &Path, bundle: &Bundle) -> Result<DeleteResponse> {
         let mut command = self.command(binary, bundle);
-        command.arg("-bundle").arg(&bundle.path).current_dir(&bundle.path).arg("delete");
+        command
+            .arg("-bundle")
+            .arg(&bundle.path)
+            .current_dir(&bundle.path)
+            .arg("delete");
         let output = run(command, Vec::new(), DELETE_LIMIT).await?;
         if !output.status.success() {
             return Err(Error::Internal(format!("{}: {}", output.said(), output.status)));
         }
         if !output.stderr.is_empty() {
-            tracing::warn!(id = bundle.id, namespace = bundle.namespace, said = output.said(), "shim's delete");
+            tracing::warn!(
+                id = bundle.id,
+                namespace = bundle.namespace,
+                said = output.said(),
+                "shim's delete"
+            );
         }
         let unreadable = |e| Error::Internal(format!("the answer of {} delete: {e}", binary.display()));
         DeleteResponse::decode(output.stdout.as_slice()).map_err(unreadable)
@@ -153,7 +171,12 @@ impl Launcher {
         let input = options.as_ref().map(Message::encode_to_vec).unwrap_or_default();
         let output = run(command, input, INFO_LIMIT).await?;
         if !output.status.success() {
-            return Err(Error::Internal(format!("{} -info: {}: {}", binary.display(), output.said(), output.status)));
+            return Err(Error::Internal(format!(
+                "{} -info: {}: {}",
+                binary.display(),
+                output.said(),
+                output.status
+            )));
         }
         let unreadable = |e| Error::Internal(format!("the answer of {} -info: {e}", binary.display()));
         RuntimeInfo::decode(output.stdout.as_slice()).map_err(unreadable)
@@ -172,7 +195,11 @@ impl Launcher {
             command.env("SCHED_CORE", "1");
         }
         command.args(["-namespace", &bundle.namespace]);
-        command.arg("-address").arg(&self.address).arg("-publish-binary").arg(&self.own);
+        command
+            .arg("-address")
+            .arg(&self.address)
+            .arg("-publish-binary")
+            .arg(&self.own);
         command.args(["-id", &bundle.id]);
         if self.debug {
             command.arg("-debug");
@@ -190,7 +217,12 @@ impl Launcher {
             containerd_ttrpc_address: self.ttrpc_address.display().to_string(),
             containerd_grpc_address: self.address.display().to_string(),
             containerd_binary: self.own.display().to_string(),
-            extensions: options.map(|value| Extension { value: Some(value.clone()) }).into_iter().collect(),
+            extensions: options
+                .map(|value| Extension {
+                    value: Some(value.clone()),
+                })
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -231,12 +263,18 @@ fn inherit(command: &mut Command) {
 async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -> Result<Output> {
     let program = PathBuf::from(command.as_std().get_program());
     command
-        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|e| Error::io(format!("start {}", program.display()), e))?;
+    let mut child = command
+        .spawn()
+        .map_err(|e| Error::io(format!("start {}", program.display()), e))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = tokio::spawn(async move {
         if let Some(mut stdin) = stdin {
@@ -248,10 +286,17 @@ async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -> Result<Ou
     let ended = tokio::time::timeout(limit, child.wait()).await;
     feed.abort();
     let Ok(ended) = ended else {
-        return Err(Error::Unavailable(format!("{} did not end within {limit:?}", program.display())));
+        return Err(Error::Unavailable(format!(
+            "{} did not end within {limit:?}",
+            program.display()
+        )));
     };
     let status = ended.map_err(|e| Error::io(format!("wait for {}", program.display()), e))?;
-    Ok(Output { status, stdout: rest(stdout).await, stderr: rest(stderr).await })
+    Ok(Output {
+        status,
+        stdout: rest(stdout).await,
+        stderr: rest(stderr).await,
+    })
 }
 
 /// What a pipe had to the end, or nothing when something that goes on keeps it open.
@@ -286,7 +331,14 @@ mod tests {
         // then the program is busy.
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#;
         let mut shell = std::process::Command::new("sh");
-        assert!(shell.args(["-c", write, "sh", script]).arg(&path).status().unwrap().success());
+        assert!(
+            shell
+                .args(["-c", write, "sh", script])
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
         path
     }
 
@@ -298,22 +350,44 @@ mod tests {
     }
 
     fn launcher(directory: &Path) -> Launcher {
-        Launcher::new(&Config::new(directory, directory.join("state"), directory.join("a.sock")))
+        Launcher::new(&Config::new(
+            directory,
+            directory.join("state"),
+            directory.join("a.sock"),
+        ))
     }
 
     #[tokio::test]
     async fn start_passes_flags_environment_directory_and_options() {
         let directory = tempfile::tempdir().unwrap();
-        let binary = shim(directory.path(), r#"echo "$@" > args; env > env; cat > stdin; pwd > cwd; echo unix:///x"#);
+        let binary = shim(
+            directory.path(),
+            r#"echo "$@" > args; env > env; cat > stdin; pwd > cwd; echo unix:///x"#,
+        );
         let bundle = bundle(directory.path());
-        let options = Any { type_url: "t".into(), value: vec![1, 2] };
-        let answer = launcher(directory.path()).start(&binary, &bundle, Some(&options)).await.unwrap();
+        let options = Any {
+            type_url: "t".into(),
+            value: vec![1, 2],
+        };
+        let answer = launcher(directory.path())
+            .start(&binary, &bundle, Some(&options))
+            .await
+            .unwrap();
         assert_eq!(answer.address, "unix:///x");
         let args = bundle.read("args").unwrap();
-        assert!(args.starts_with("-namespace ns -address /") && args.ends_with("-id c1 start\n"), "{args}");
+        assert!(
+            args.starts_with("-namespace ns -address /") && args.ends_with("-id c1 start\n"),
+            "{args}"
+        );
         let env = bundle.read("env").unwrap();
-        assert!(env.contains("a.sock.ttrpc") && env.contains("NAMESPACE=ns") && !env.contains("CARGO"), "{env}");
-        assert_eq!(std::fs::read(bundle.path.join("stdin")).unwrap(), options.encode_to_vec());
+        assert!(
+            env.contains("a.sock.ttrpc") && env.contains("NAMESPACE=ns") && !env.contains("CARGO"),
+            "{env}"
+        );
+        assert_eq!(
+            std::fs::read(bundle.path.join("stdin")).unwrap(),
+            options.encode_to_vec()
+        );
         assert_eq!(bundle.read("cwd").unwrap().trim(), bundle.path.to_str().unwrap());
     }
 
@@ -334,7 +408,10 @@ mod tests {
     async fn what_a_failing_shim_prints_is_the_error() {
         let directory = tempfile::tempdir().unwrap();
         let binary = shim(directory.path(), "echo no space >&2; exit 3");
-        let error = launcher(directory.path()).start(&binary, &bundle(directory.path()), None).await.unwrap_err();
+        let error = launcher(directory.path())
+            .start(&binary, &bundle(directory.path()), None)
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "no space: exit status: 3: internal");
     }
 }

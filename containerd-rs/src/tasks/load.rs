@@ -52,7 +52,7 @@ pub(crate) struct Replayed {
 
 /// What a look at a bundle led to.
 enum Found {
-    Task(Shim, Option<StateResponse>),
+    Task(Box<Shim>, Option<StateResponse>),
     Nothing,
     /// Try again, with the binary and address as they are.
     Unknown(String),
@@ -89,25 +89,39 @@ impl Manager {
             if let Err(error) = run(move || places.remove_orphans()).await {
                 tracing::warn!(%error, "work directories of lost tasks stay");
             }
-            tokio::time::sleep(ECHO).await;
+            tokio::select! {
+                () = tokio::time::sleep(ECHO) => {}
+                () = manager.0.ended.cancelled() => return,
+            }
             let mut replayed = manager.0.replayed.lock().unwrap_or_else(PoisonError::into_inner);
-            *replayed = Replayed { over: true, told: HashSet::new() };
+            *replayed = Replayed {
+                over: true,
+                told: HashSet::new(),
+            };
         });
         Ok(())
     }
 
     async fn load_one(&self, bundle: Bundle, reservation: Reservation) {
         match self.look(&bundle).await {
-            Found::Task(shim, state) => self.adopt(shim, state, reservation),
+            Found::Task(shim, state) => self.adopt(*shim, state, reservation),
             Found::Nothing => drop(reservation),
             Found::Unknown(why) => {
-                tracing::warn!(namespace = bundle.namespace, id = bundle.id, why, "nothing is known of a task; it is kept");
+                tracing::warn!(
+                    namespace = bundle.namespace,
+                    id = bundle.id,
+                    why,
+                    "nothing is known of a task; it is kept"
+                );
                 let manager = self.clone();
                 tokio::spawn(async move {
                     loop {
-                        tokio::time::sleep(AGAIN).await;
+                        tokio::select! {
+                            () = tokio::time::sleep(AGAIN) => {}
+                            () = manager.0.ended.cancelled() => return,
+                        }
                         match manager.look(&bundle).await {
-                            Found::Task(shim, state) => return manager.adopt(shim, state, reservation),
+                            Found::Task(shim, state) => return manager.adopt(*shim, state, reservation),
                             Found::Nothing => return drop(reservation),
                             Found::Unknown(_) => {}
                         }
@@ -139,7 +153,11 @@ impl Manager {
     async fn look(&self, bundle: &Bundle) -> Found {
         let Some(binary) = self.binary_of(bundle).await else {
             // It died before it wrote down which program it would start, so nothing was started.
-            tracing::info!(namespace = bundle.namespace, id = bundle.id, "a bundle without a shim is removed");
+            tracing::info!(
+                namespace = bundle.namespace,
+                id = bundle.id,
+                "a bundle without a shim is removed"
+            );
             self.remove_bundle(bundle.clone()).await;
             return Found::Nothing;
         };
@@ -154,12 +172,18 @@ impl Manager {
         match reach(&socket, LIMIT).await {
             Reached::Unknown(error) => Found::Unknown(error.to_string()),
             Reached::Dead => {
-                tracing::warn!(namespace = bundle.namespace, id = bundle.id, "its shim is gone; cleaning up");
+                tracing::warn!(
+                    namespace = bundle.namespace,
+                    id = bundle.id,
+                    "its shim is gone; cleaning up"
+                );
                 self.bury(&binary, bundle).await;
                 Found::Nothing
             }
             Reached::Client(client) => {
-                let log = ShimLog::open(bundle).inspect_err(|error| tracing::warn!(%error, "no shim log")).ok();
+                let log = ShimLog::open(bundle)
+                    .inspect_err(|error| tracing::warn!(%error, "no shim log"))
+                    .ok();
                 let shim = Shim::over(client, bundle.clone(), binary, &answer, log);
                 self.ask(shim, answer).await
             }
@@ -170,9 +194,13 @@ impl Manager {
     async fn ask(&self, shim: Shim, answer: Answer) -> Found {
         let state = tokio::time::timeout(LIMIT, shim.state("")).await;
         match state {
-            Ok(Ok(state)) => Found::Task(shim, Some(state)),
+            Ok(Ok(state)) => Found::Task(Box::new(shim), Some(state)),
             Ok(Err(status)) if status.code == Code::NotFound => {
-                tracing::info!(namespace = shim.namespace(), id = shim.id(), "cleaning leaked shim process");
+                tracing::info!(
+                    namespace = shim.namespace(),
+                    id = shim.id(),
+                    "cleaning leaked shim process"
+                );
                 self.discard(&shim).await;
                 self.remove_bundle(shim.bundle.clone()).await;
                 Found::Nothing
@@ -192,7 +220,7 @@ impl Manager {
             // It is there and has something: its task can be spoken to, whatever was the matter.
             Ok(Err(status)) => {
                 tracing::warn!(namespace = shim.namespace(), id = shim.id(), %status, "state of a found task");
-                Found::Task(shim, None)
+                Found::Task(Box::new(shim), None)
             }
             Err(_) => Found::Unknown("no answer in time".to_owned()),
         }
@@ -215,7 +243,10 @@ impl Manager {
     /// `InvalidArgument` for an envelope that is not whole.
     pub(crate) fn forward(&self, event: Envelope) -> Result<()> {
         if event.topic == "/tasks/exit" {
-            let exit = event.event.as_ref().and_then(|any| <TaskExit as prost::Message>::decode(any.value.as_slice()).ok());
+            let exit = event
+                .event
+                .as_ref()
+                .and_then(|any| <TaskExit as prost::Message>::decode(any.value.as_slice()).ok());
             if exit.is_some_and(|exit| exit.id == exit.container_id && !self.first_to_tell(&event.namespace, &exit)) {
                 return Ok(());
             }
@@ -225,7 +256,10 @@ impl Manager {
 
     fn first_to_tell(&self, namespace: &str, exit: &TaskExit) -> bool {
         let mut replayed = self.0.replayed.lock().unwrap_or_else(PoisonError::into_inner);
-        replayed.over || replayed.told.insert((namespace.to_owned(), exit.container_id.clone(), exit.pid))
+        replayed.over
+            || replayed
+                .told
+                .insert((namespace.to_owned(), exit.container_id.clone(), exit.pid))
     }
 }
 
@@ -240,7 +274,11 @@ fn address(bundle: &Bundle, manager: &Manager) -> Option<Answer> {
     let hash = hex::encode(Sha256::digest(name.as_os_str().as_encoded_bytes()));
     let socket = PathBuf::from(SOCKETS).join(hash);
     let address = format!("unix://{}", socket.display());
-    socket.exists().then(|| Answer { version: 3, address, protocol: "ttrpc".to_owned() })
+    socket.exists().then(|| Answer {
+        version: 3,
+        address,
+        protocol: "ttrpc".to_owned(),
+    })
 }
 
 /// The group of a task: what its shim is shared by.

@@ -55,7 +55,11 @@ async fn copy(mut receiver: Receiver, namespace: String, id: String) {
             }
         };
         pending.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        while let Some(end) = pending.iter().position(|b| *b == b'\n').or((pending.len() >= LINE).then_some(LINE - 1)) {
+        while let Some(end) = pending
+            .iter()
+            .position(|b| *b == b'\n')
+            .or((pending.len() >= LINE).then_some(LINE - 1))
+        {
             let line: Vec<u8> = pending.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             tracing::info!(target: "shim", namespace, id, "{}", line.trim_end());

@@ -30,7 +30,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use containerd_proto::containerd::types::RuntimeInfo;
+use containerd_ttrpc::{Code, Status};
 use prost_types::Any;
+use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::events::Exchange;
@@ -40,7 +42,7 @@ use launch::Launcher;
 use registry::Registry;
 
 pub(crate) use create::NewTask;
-pub(crate) use error::{Result, TaskError, is_gone};
+pub(crate) use error::is_gone;
 pub(crate) use load::Replayed;
 pub(crate) use shim::{Exit, Shim};
 
@@ -56,6 +58,7 @@ struct Inner {
     exchange: Exchange,
     shim_directories: Vec<PathBuf>,
     replayed: Mutex<Replayed>,
+    ended: CancellationToken,
 }
 
 impl Manager {
@@ -63,7 +66,12 @@ impl Manager {
     ///
     /// # Errors
     /// `Io` when its directories cannot be made.
-    pub(crate) fn new(config: &Config, stores: Stores, exchange: Exchange) -> containerd_rs_core::Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        stores: Stores,
+        exchange: Exchange,
+        ended: CancellationToken,
+    ) -> containerd_rs_core::Result<Self> {
         let places = Places::new(&config.root, &config.state);
         places.prepare()?;
         Ok(Manager(Arc::new(Inner {
@@ -74,6 +82,7 @@ impl Manager {
             exchange,
             shim_directories: config.shim_directories.clone(),
             replayed: Mutex::default(),
+            ended,
         })))
     }
 
@@ -90,6 +99,17 @@ impl Manager {
     /// How many tasks there are now.
     pub(crate) fn count(&self) -> usize {
         self.0.registry.count()
+    }
+
+    /// Waits for the end of a task, or of an exec in it; also ends, with an error, when the engine does.
+    ///
+    /// # Errors
+    /// The shim's.
+    pub(crate) async fn wait(&self, shim: &Shim, exec_id: &str) -> std::result::Result<Exit, Status> {
+        tokio::select! {
+            exit = shim.wait(exec_id) => exit,
+            () = self.0.ended.cancelled() => Err(Status::new(Code::Cancelled, "the engine is shut down")),
+        }
     }
 
     /// What the shim of a runtime says of itself.

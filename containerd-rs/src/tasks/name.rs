@@ -31,7 +31,11 @@ fn program(runtime: &str) -> Result<PathBuf> {
 pub(crate) fn resolve(runtime: &str, directories: &[PathBuf]) -> Result<PathBuf> {
     let program = program(runtime)?;
     if program.is_absolute() {
-        return if is_program(&program) { Ok(program) } else { Err(not_installed(runtime, &program)) };
+        return if is_program(&program) {
+            Ok(program)
+        } else {
+            Err(not_installed(runtime, &program))
+        };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = directories
@@ -49,7 +53,10 @@ fn is_program(path: &Path) -> bool {
 }
 
 fn not_installed(runtime: &str, program: &Path) -> Error {
-    Error::NotFound(format!("runtime {runtime:?} binary not installed {:?}: file does not exist", program.display().to_string()))
+    Error::NotFound(format!(
+        "runtime {runtime:?} binary not installed {:?}: file does not exist",
+        program.display().to_string()
+    ))
 }
 
 #[cfg(test)]
@@ -74,7 +81,10 @@ mod tests {
     #[test]
     fn own_directories_come_first_and_what_is_no_program_is_passed_over() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (dud, good) = (one.path().join("containerd-shim-x-v2"), two.path().join("containerd-shim-x-v2"));
+        let (dud, good) = (
+            one.path().join("containerd-shim-x-v2"),
+            two.path().join("containerd-shim-x-v2"),
+        );
         std::fs::write(&dud, "").unwrap();
         std::fs::write(&good, "").unwrap();
         std::fs::set_permissions(&good, std::fs::Permissions::from_mode(0o755)).unwrap();

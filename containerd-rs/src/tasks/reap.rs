@@ -85,10 +85,18 @@ impl Manager {
     /// Has the shim's program clean up, and tells how the task ended as far as it knows.
     pub(super) async fn clean_up(&self, binary: &Path, bundle: &Bundle) -> Exit {
         match self.0.launcher.delete(binary, bundle).await {
-            Ok(answer) => Exit { pid: answer.pid, status: answer.exit_status, at: answer.exited_at },
+            Ok(answer) => Exit {
+                pid: answer.pid,
+                status: answer.exit_status,
+                at: answer.exited_at,
+            },
             Err(error) => {
                 tracing::error!(namespace = bundle.namespace, id = bundle.id, %error, "failed to delete dead shim");
-                Exit { pid: 0, status: LOST, at: None }
+                Exit {
+                    pid: 0,
+                    status: LOST,
+                    at: None,
+                }
             }
         }
     }
@@ -104,7 +112,10 @@ impl Manager {
     pub(super) fn watch(&self, shim: Arc<Shim>) {
         let manager = self.clone();
         tokio::spawn(async move {
-            shim.closed().await;
+            tokio::select! {
+                () = shim.closed() => {}
+                () = manager.0.ended.cancelled() => return,
+            }
             if let Some(reservation) = manager.0.registry.take(&shim) {
                 tracing::warn!(namespace = shim.namespace(), id = shim.id(), "shim disconnected");
                 manager.lost(&shim, reservation).await;

@@ -62,7 +62,13 @@ impl Registry {
             .lock()
             .iter()
             .filter(|(key, _)| wanted(key))
-            .filter_map(|(_, slot)| if let Slot::Loading(loading) = slot { Some(loading.clone()) } else { None })
+            .filter_map(|(_, slot)| {
+                if let Slot::Loading(loading) = slot {
+                    Some(loading.clone())
+                } else {
+                    None
+                }
+            })
             .collect();
         for mut loading in loading {
             if tokio::time::timeout_at(end, loading.changed()).await.is_err() {
@@ -71,15 +77,25 @@ impl Registry {
         }
         let slots = self.lock();
         let ready = slots.iter().filter(|(key, _)| wanted(key));
-        let mut tasks: Vec<_> =
-            ready.filter_map(|(_, slot)| if let Slot::Ready(shim) = slot { Some(Arc::clone(shim)) } else { None }).collect();
+        let mut tasks: Vec<_> = ready
+            .filter_map(|(_, slot)| {
+                if let Slot::Ready(shim) = slot {
+                    Some(Arc::clone(shim))
+                } else {
+                    None
+                }
+            })
+            .collect();
         tasks.sort_by(|a, b| (a.namespace(), a.id()).cmp(&(b.namespace(), b.id())));
         tasks
     }
 
     /// How many tasks there are.
     pub(crate) fn count(&self) -> usize {
-        self.lock().values().filter(|slot| matches!(slot, Slot::Ready(_))).count()
+        self.lock()
+            .values()
+            .filter(|slot| matches!(slot, Slot::Ready(_)))
+            .count()
     }
 
     /// Whether another task is served at this address.
@@ -105,7 +121,10 @@ impl Registry {
             return Err(Error::AlreadyExists(format!("task {id}")));
         }
         slots.insert(key.clone(), Slot::Busy);
-        Ok(Reservation { registry: Arc::clone(self), key })
+        Ok(Reservation {
+            registry: Arc::clone(self),
+            key,
+        })
     }
 
     /// Marks a bundle as found, before its shim is asked. What it turns out to be is said through the reservation.
@@ -113,7 +132,13 @@ impl Registry {
         let (done, loading) = watch::channel(());
         let key = key(namespace, id);
         self.lock().insert(key.clone(), Slot::Loading(loading));
-        (Reservation { registry: Arc::clone(self), key }, done)
+        (
+            Reservation {
+                registry: Arc::clone(self),
+                key,
+            },
+            done,
+        )
     }
 
     /// Takes a task away from everybody else, to be cleared away; `None` when somebody was quicker.
@@ -123,7 +148,10 @@ impl Registry {
         match slots.get(&key) {
             Some(Slot::Ready(found)) if Arc::ptr_eq(found, shim) => {
                 slots.insert(key.clone(), Slot::Busy);
-                Some(Reservation { registry: Arc::clone(self), key })
+                Some(Reservation {
+                    registry: Arc::clone(self),
+                    key,
+                })
             }
             _ => None,
         }

@@ -51,14 +51,22 @@ impl Shim {
     ///
     /// # Errors
     /// `Unavailable` when it does not accept in time.
-    pub(crate) async fn connect(bundle: Bundle, binary: PathBuf, answer: &Answer, log: Option<ShimLog>) -> Result<Self> {
+    pub(crate) async fn connect(
+        bundle: Bundle,
+        binary: PathBuf,
+        answer: &Answer,
+        log: Option<ShimLog>,
+    ) -> Result<Self> {
         let socket = answer.socket()?;
         let end = tokio::time::Instant::now() + CONNECT_LIMIT;
         loop {
             match Client::connect(&socket).await {
                 Ok(client) => return Ok(Self::over(client, bundle, binary, answer, log)),
                 Err(error) if tokio::time::Instant::now() > end => {
-                    return Err(Error::Unavailable(format!("connect to shim at {}: {error}", socket.display())));
+                    return Err(Error::Unavailable(format!(
+                        "connect to shim at {}: {error}",
+                        socket.display()
+                    )));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
@@ -73,7 +81,15 @@ impl Shim {
             TaskClient::with_service(client.clone(), TASK_V2)
         };
         let (lost, _) = watch::channel(None);
-        Shim { bundle, binary, address: answer.address.clone(), client, task, lost, _log: log }
+        Shim {
+            bundle,
+            binary,
+            address: answer.address.clone(),
+            client,
+            task,
+            lost,
+            _log: log,
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -106,15 +122,25 @@ impl Shim {
 
     /// State of the task, or of an exec in it.
     pub(crate) async fn state(&self, exec_id: &str) -> std::result::Result<api::StateResponse, Status> {
-        let request = api::StateRequest { id: self.id().to_owned(), exec_id: exec_id.to_owned() };
+        let request = api::StateRequest {
+            id: self.id().to_owned(),
+            exec_id: exec_id.to_owned(),
+        };
         self.task.state(&self.context(), &request).await
     }
 
     /// Waits for the end of the task, or of an exec in it. A shim that is lost meanwhile leaves the answer to who cleans up after it.
     pub(crate) async fn wait(&self, exec_id: &str) -> std::result::Result<Exit, Status> {
-        let request = api::WaitRequest { id: self.id().to_owned(), exec_id: exec_id.to_owned() };
+        let request = api::WaitRequest {
+            id: self.id().to_owned(),
+            exec_id: exec_id.to_owned(),
+        };
         match self.task.wait(&self.context(), &request).await {
-            Ok(answer) => Ok(Exit { pid: 0, status: answer.exit_status, at: answer.exited_at }),
+            Ok(answer) => Ok(Exit {
+                pid: 0,
+                status: answer.exit_status,
+                at: answer.exited_at,
+            }),
             Err(status) if is_gone(&status) => self.lost_exit().await.ok_or(status),
             Err(status) => Err(status),
         }
@@ -129,9 +155,16 @@ impl Shim {
 
     /// Deletes the task, or an exec in it.
     pub(crate) async fn delete(&self, exec_id: &str) -> std::result::Result<Exit, Status> {
-        let request = api::DeleteRequest { id: self.id().to_owned(), exec_id: exec_id.to_owned() };
+        let request = api::DeleteRequest {
+            id: self.id().to_owned(),
+            exec_id: exec_id.to_owned(),
+        };
         let answer = self.task.delete(&self.context(), &request).await?;
-        Ok(Exit { pid: answer.pid, status: answer.exit_status, at: answer.exited_at })
+        Ok(Exit {
+            pid: answer.pid,
+            status: answer.exit_status,
+            at: answer.exited_at,
+        })
     }
 
     /// Asks the shim to end, which it does when it has no task left, and waits until it has. One that serves others of its
@@ -140,7 +173,10 @@ impl Shim {
     /// # Errors
     /// The shim's answer, unless it was gone before it could give one.
     pub(crate) async fn shutdown(&self, shared: bool) -> std::result::Result<(), Status> {
-        let request = api::ShutdownRequest { id: self.id().to_owned(), now: false };
+        let request = api::ShutdownRequest {
+            id: self.id().to_owned(),
+            now: false,
+        };
         let context = self.context().with_timeout(SHUTDOWN_LIMIT);
         match self.task.shutdown(&context, &request).await {
             Err(status) if !is_gone(&status) => return Err(status),

@@ -68,7 +68,9 @@ impl Content for ContentService {
         let ctx = context(&request)?;
         let (store, digest) = (self.stores.content.clone(), parse(&request.into_inner().digest)?);
         let info = blocking(move || store.info(&ctx, &digest)).await?;
-        Ok(Response::new(api::InfoResponse { info: Some(to_api(info)) }))
+        Ok(Response::new(api::InfoResponse {
+            info: Some(to_api(info)),
+        }))
     }
 
     async fn update(&self, request: Request<api::UpdateRequest>) -> Reply<api::UpdateResponse> {
@@ -77,7 +79,9 @@ impl Content for ContentService {
         let info = from_api(info.ok_or_else(|| missing("info"))?).map_err(|e| status(&e))?;
         let (store, fields) = (self.stores.content.clone(), update_mask.unwrap_or_default().paths);
         let info = blocking(move || store.update(&ctx, &info, &fields)).await?;
-        Ok(Response::new(api::UpdateResponse { info: Some(to_api(info)) }))
+        Ok(Response::new(api::UpdateResponse {
+            info: Some(to_api(info)),
+        }))
     }
 
     type ListStream = BoxStream<api::ListContentResponse>;
@@ -85,7 +89,9 @@ impl Content for ContentService {
     async fn list(&self, request: Request<api::ListContentRequest>) -> Reply<Self::ListStream> {
         let ctx = context(&request)?;
         let (store, filters) = (self.stores.content.clone(), request.into_inner().filters);
-        let stream = pages(BATCH, move |each| store.walk(&ctx, &filters, &mut |info| each(to_api(info))));
+        let stream = pages(BATCH, move |each| {
+            store.walk(&ctx, &filters, &mut |info| each(to_api(info)))
+        });
         let stream = futures_util::StreamExt::map(stream, |page| page.map(|info| api::ListContentResponse { info }));
         Ok(Response::new(Box::pin(stream)))
     }
@@ -94,7 +100,9 @@ impl Content for ContentService {
         let ctx = context(&request)?;
         let (store, digest) = (self.stores.content.clone(), parse(&request.into_inner().digest)?);
         let namespace = ctx.namespace.clone();
-        let event = event::ContentDelete { digest: digest.to_string() };
+        let event = event::ContentDelete {
+            digest: digest.to_string(),
+        };
         blocking(move || store.delete(&ctx, &digest)).await?;
         self.exchange.emit(&namespace, "/content/delete", &event);
         Ok(Response::new(()))
@@ -114,14 +122,18 @@ impl Content for ContentService {
         let ctx = context(&request)?;
         let store = self.stores.content.clone();
         let found = blocking(move || store.status(&ctx, &request.into_inner().r#ref)).await?;
-        Ok(Response::new(api::StatusResponse { status: Some(ingest(found)) }))
+        Ok(Response::new(api::StatusResponse {
+            status: Some(ingest(found)),
+        }))
     }
 
     async fn list_statuses(&self, request: Request<api::ListStatusesRequest>) -> Reply<api::ListStatusesResponse> {
         let ctx = context(&request)?;
         let store = self.stores.content.clone();
         let found = blocking(move || store.statuses(&ctx, &request.into_inner().filters)).await?;
-        Ok(Response::new(api::ListStatusesResponse { statuses: found.into_iter().map(ingest).collect() }))
+        Ok(Response::new(api::ListStatusesResponse {
+            statuses: found.into_iter().map(ingest).collect(),
+        }))
     }
 
     type WriteStream = BoxStream<api::WriteContentResponse>;

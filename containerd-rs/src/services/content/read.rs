@@ -20,7 +20,10 @@ const PIECE: usize = 1 << 20;
 pub(super) fn stream(
     blob: Box<dyn BlobReader>,
     request: &api::ReadContentRequest,
-) -> std::result::Result<impl Stream<Item = std::result::Result<api::ReadContentResponse, Status>> + Send + 'static, Status> {
+) -> std::result::Result<
+    impl Stream<Item = std::result::Result<api::ReadContentResponse, Status>> + Send + 'static,
+    Status,
+> {
     let (start, end) = range(blob.size(), request.offset, request.size).map_err(|e| status(&e))?;
     // Two pieces ahead of the client is enough to keep disk and socket busy together.
     let (send, receive) = mpsc::channel(2);
@@ -46,7 +49,10 @@ fn piece(blob: &dyn BlobReader, offset: u64, length: usize) -> Result<api::ReadC
         return Err(Error::DataLoss(format!("blob ends at {offset}, before its size")));
     }
     data.truncate(read);
-    Ok(api::ReadContentResponse { offset: convert::size_out(offset), data })
+    Ok(api::ReadContentResponse {
+        offset: convert::size_out(offset),
+        data,
+    })
 }
 
 fn range(size: u64, offset: i64, length: i64) -> Result<(u64, u64)> {
@@ -56,7 +62,14 @@ fn range(size: u64, offset: i64, length: i64) -> Result<(u64, u64)> {
     if start > size {
         return Err(outside());
     }
-    let end = if length == 0 { size } else { start.checked_add(length).filter(|end| *end <= size).ok_or_else(outside)? };
+    let end = if length == 0 {
+        size
+    } else {
+        start
+            .checked_add(length)
+            .filter(|end| *end <= size)
+            .ok_or_else(outside)?
+    };
     Ok((start, end))
 }
 

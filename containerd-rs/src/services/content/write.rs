@@ -37,7 +37,14 @@ enum Next {
 
 impl Session {
     pub(super) fn new(ctx: Ctx, store: Arc<dyn ContentStore>, exchange: Exchange) -> Self {
-        Session { ctx, store, exchange, reference: String::new(), total: 0, expected: None }
+        Session {
+            ctx,
+            store,
+            exchange,
+            reference: String::new(),
+            total: 0,
+            expected: None,
+        }
     }
 
     /// Runs the session; the stream has the answers.
@@ -78,7 +85,10 @@ impl Session {
                     false
                 }
                 Next::Committed { digest, size } => {
-                    let event = event::ContentCreate { digest: digest.into(), size: convert::size_out(size) };
+                    let event = event::ContentCreate {
+                        digest: digest.into(),
+                        size: convert::size_out(size),
+                    };
                     self.exchange.emit(&self.ctx.namespace, "/content/create", &event);
                     true
                 }
@@ -159,7 +169,11 @@ impl Session {
     }
 
     fn wanted(&self) -> WriterRequest {
-        WriterRequest { reference: self.reference.clone(), total: self.total, expected: self.expected.clone() }
+        WriterRequest {
+            reference: self.reference.clone(),
+            total: self.total,
+            expected: self.expected.clone(),
+        }
     }
 
     /// Takes what a message says of size and digest. A digest that turns up on the way and is there already ends the ingest.
@@ -172,7 +186,9 @@ impl Session {
         };
         if !first && self.expected.as_ref() != Some(&expected) && self.store.info(&self.ctx, &expected).is_ok() {
             self.store.abort(&self.ctx, &self.reference)?;
-            return Err(Error::AlreadyExists(format!("blob with expected digest {expected} exists")));
+            return Err(Error::AlreadyExists(format!(
+                "blob with expected digest {expected} exists"
+            )));
         }
         self.expected = Some(expected);
         Ok(())
@@ -183,7 +199,9 @@ impl Session {
 fn write(writer: &mut dyn ContentWriter, mut offset: u64, message: &api::WriteContentRequest) -> Result<u64> {
     let at = convert::size(message.offset);
     if at > 0 && at != offset {
-        return Err(Error::OutOfRange(format!("write @{at} must occur at current offset {offset}")));
+        return Err(Error::OutOfRange(format!(
+            "write @{at} must occur at current offset {offset}"
+        )));
     }
     if at == 0 && offset > 0 {
         writer.truncate(0).map_err(|e| e.context("truncate failed"))?;

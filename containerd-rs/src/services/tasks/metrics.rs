@@ -30,11 +30,15 @@ pub(super) async fn collect(manager: &Manager, ctx: &Ctx, filters: &[String]) ->
     let mut tasks = manager.list(Some(&ctx.namespace)).await;
     tasks.retain(|task| filters.matches(&Fields(task)));
     let asked = futures_util::stream::iter(tasks).map(|task| async move {
-        let request = StatsRequest { id: task.id().to_owned() };
+        let request = StatsRequest {
+            id: task.id().to_owned(),
+        };
         match task.task().stats(&task.context(), &request).await {
-            Ok(answer) => {
-                Some(Metric { timestamp: Some(containerd_proto::now()), id: task.id().to_owned(), data: answer.stats })
-            }
+            Ok(answer) => Some(Metric {
+                timestamp: Some(containerd_proto::now()),
+                id: task.id().to_owned(),
+                data: answer.stats,
+            }),
             Err(error) => {
                 tracing::debug!(namespace = task.namespace(), id = task.id(), %error, "collecting metrics");
                 None

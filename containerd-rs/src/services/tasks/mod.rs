@@ -43,7 +43,11 @@ impl TasksService {
 
 /// A shim's status, passed on; a shim that is gone has no task.
 fn answer(error: containerd_ttrpc::Status) -> Status {
-    if is_gone(&error) { Status::not_found(format!("{}: not found", error.message)) } else { from_ttrpc(error) }
+    if is_gone(&error) {
+        Status::not_found(format!("{}: not found", error.message))
+    } else {
+        from_ttrpc(error)
+    }
 }
 
 fn deleted(id: &str, exit: Exit) -> Response<api::DeleteResponse> {
@@ -56,7 +60,11 @@ fn deleted(id: &str, exit: Exit) -> Response<api::DeleteResponse> {
 }
 
 fn process(container: &str, state: shim::StateResponse) -> Process {
-    let id = if state.exec_id.is_empty() { state.id } else { state.exec_id };
+    let id = if state.exec_id.is_empty() {
+        state.id
+    } else {
+        state.exec_id
+    };
     Process {
         container_id: container.to_owned(),
         id,
@@ -77,9 +85,15 @@ impl Tasks for TasksService {
         let ctx = context(&request)?;
         let request = request.into_inner();
         if request.checkpoint.is_some() {
-            return Err(status(&Error::Unimplemented("restoring from a checkpoint in the content store".into())));
+            return Err(status(&Error::Unimplemented(
+                "restoring from a checkpoint in the content store".into(),
+            )));
         }
-        let (store, wanted, id) = (self.stores.containers.clone(), ctx.clone(), request.container_id.clone());
+        let (store, wanted, id) = (
+            self.stores.containers.clone(),
+            ctx.clone(),
+            request.container_id.clone(),
+        );
         let container = blocking(move || store.get(&wanted, &id)).await?;
         let container_id = container.id.clone();
         let new = NewTask {
@@ -99,8 +113,15 @@ impl Tasks for TasksService {
 
     async fn start(&self, request: Request<api::StartRequest>) -> Reply<api::StartResponse> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let api::StartRequest { container_id: id, exec_id } = request.into_inner();
-        let started = task.task().start(&task.context(), &shim::StartRequest { id, exec_id }).await.map_err(answer)?;
+        let api::StartRequest {
+            container_id: id,
+            exec_id,
+        } = request.into_inner();
+        let started = task
+            .task()
+            .start(&task.context(), &shim::StartRequest { id, exec_id })
+            .await
+            .map_err(answer)?;
         Ok(Response::new(api::StartResponse { pid: started.pid }))
     }
 
@@ -122,7 +143,9 @@ impl Tasks for TasksService {
     async fn get(&self, request: Request<api::GetRequest>) -> Reply<api::GetResponse> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
         let state = task.state(&request.get_ref().exec_id).await.map_err(answer)?;
-        Ok(Response::new(api::GetResponse { process: Some(process(task.id(), state)) }))
+        Ok(Response::new(api::GetResponse {
+            process: Some(process(task.id(), state)),
+        }))
     }
 
     /// The filter of the request is not looked at, as containerd does not. Tasks that go while they are asked are left out.
@@ -131,7 +154,10 @@ impl Tasks for TasksService {
         let tasks = self.manager.list(Some(&ctx.namespace)).await;
         let states = futures_util::stream::iter(tasks).map(|task| async move {
             let state = task.state("").await;
-            state.inspect_err(|error| tracing::debug!(id = task.id(), %error, "state")).ok().map(|state| process(task.id(), state))
+            state
+                .inspect_err(|error| tracing::debug!(id = task.id(), %error, "state"))
+                .ok()
+                .map(|state| process(task.id(), state))
         });
         let tasks = states.buffered(PARALLEL).filter_map(std::future::ready).collect().await;
         Ok(Response::new(api::ListTasksResponse { tasks }))
@@ -139,8 +165,18 @@ impl Tasks for TasksService {
 
     async fn kill(&self, request: Request<api::KillRequest>) -> Reply<()> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let api::KillRequest { container_id: id, exec_id, signal, all } = request.into_inner();
-        let request = shim::KillRequest { id, exec_id, signal, all };
+        let api::KillRequest {
+            container_id: id,
+            exec_id,
+            signal,
+            all,
+        } = request.into_inner();
+        let request = shim::KillRequest {
+            id,
+            exec_id,
+            signal,
+            all,
+        };
         task.task().kill(&task.context(), &request).await.map_err(answer)?;
         Ok(Response::new(()))
     }
@@ -148,7 +184,8 @@ impl Tasks for TasksService {
     async fn exec(&self, request: Request<api::ExecProcessRequest>) -> Reply<()> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
         let request = request.into_inner();
-        validate_identifier(&request.exec_id).map_err(|e| status(&e.context(format!("invalid exec id {}", request.exec_id))))?;
+        validate_identifier(&request.exec_id)
+            .map_err(|e| status(&e.context(format!("invalid exec id {}", request.exec_id))))?;
         let request = shim::ExecProcessRequest {
             id: request.container_id,
             exec_id: request.exec_id,
@@ -164,15 +201,32 @@ impl Tasks for TasksService {
 
     async fn resize_pty(&self, request: Request<api::ResizePtyRequest>) -> Reply<()> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let api::ResizePtyRequest { container_id: id, exec_id, width, height } = request.into_inner();
-        let request = shim::ResizePtyRequest { id, exec_id, width, height };
-        task.task().resize_pty(&task.context(), &request).await.map_err(answer)?;
+        let api::ResizePtyRequest {
+            container_id: id,
+            exec_id,
+            width,
+            height,
+        } = request.into_inner();
+        let request = shim::ResizePtyRequest {
+            id,
+            exec_id,
+            width,
+            height,
+        };
+        task.task()
+            .resize_pty(&task.context(), &request)
+            .await
+            .map_err(answer)?;
         Ok(Response::new(()))
     }
 
     async fn close_io(&self, request: Request<api::CloseIoRequest>) -> Reply<()> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let api::CloseIoRequest { container_id: id, exec_id, stdin } = request.into_inner();
+        let api::CloseIoRequest {
+            container_id: id,
+            exec_id,
+            stdin,
+        } = request.into_inner();
         let request = shim::CloseIoRequest { id, exec_id, stdin };
         task.task().close_io(&task.context(), &request).await.map_err(answer)?;
         Ok(Response::new(()))
@@ -180,43 +234,72 @@ impl Tasks for TasksService {
 
     async fn pause(&self, request: Request<api::PauseTaskRequest>) -> Reply<()> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let request = shim::PauseRequest { id: task.id().to_owned() };
+        let request = shim::PauseRequest {
+            id: task.id().to_owned(),
+        };
         task.task().pause(&task.context(), &request).await.map_err(answer)?;
         Ok(Response::new(()))
     }
 
     async fn resume(&self, request: Request<api::ResumeTaskRequest>) -> Reply<()> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let request = shim::ResumeRequest { id: task.id().to_owned() };
+        let request = shim::ResumeRequest {
+            id: task.id().to_owned(),
+        };
         task.task().resume(&task.context(), &request).await.map_err(answer)?;
         Ok(Response::new(()))
     }
 
     async fn list_pids(&self, request: Request<api::ListPidsRequest>) -> Reply<api::ListPidsResponse> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let request = shim::PidsRequest { id: task.id().to_owned() };
+        let request = shim::PidsRequest {
+            id: task.id().to_owned(),
+        };
         let pids = task.task().pids(&task.context(), &request).await.map_err(answer)?;
-        Ok(Response::new(api::ListPidsResponse { processes: pids.processes }))
+        Ok(Response::new(api::ListPidsResponse {
+            processes: pids.processes,
+        }))
     }
 
     /// Into a directory that the options name. One that is to go into the content store is refused.
     async fn checkpoint(&self, request: Request<api::CheckpointTaskRequest>) -> Reply<api::CheckpointTaskResponse> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
         let options = request.into_inner().options;
-        let known = options.as_ref().and_then(|any| containerd_proto::unpack::<CheckpointOptions>(any).ok());
+        let known = options
+            .as_ref()
+            .and_then(|any| containerd_proto::unpack::<CheckpointOptions>(any).ok());
         let path = known.map(|options| options.image_path).unwrap_or_default();
         if path.is_empty() {
-            return Err(status(&Error::Unimplemented("a checkpoint into the content store".into())));
+            return Err(status(&Error::Unimplemented(
+                "a checkpoint into the content store".into(),
+            )));
         }
-        let request = shim::CheckpointTaskRequest { id: task.id().to_owned(), path, options };
-        task.task().checkpoint(&task.context(), &request).await.map_err(answer)?;
-        Ok(Response::new(api::CheckpointTaskResponse { descriptors: Vec::new() }))
+        let request = shim::CheckpointTaskRequest {
+            id: task.id().to_owned(),
+            path,
+            options,
+        };
+        task.task()
+            .checkpoint(&task.context(), &request)
+            .await
+            .map_err(answer)?;
+        Ok(Response::new(api::CheckpointTaskResponse {
+            descriptors: Vec::new(),
+        }))
     }
 
     async fn update(&self, request: Request<api::UpdateTaskRequest>) -> Reply<()> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let api::UpdateTaskRequest { container_id: id, resources, annotations } = request.into_inner();
-        let request = shim::UpdateTaskRequest { id, resources, annotations };
+        let api::UpdateTaskRequest {
+            container_id: id,
+            resources,
+            annotations,
+        } = request.into_inner();
+        let request = shim::UpdateTaskRequest {
+            id,
+            resources,
+            annotations,
+        };
         task.task().update(&task.context(), &request).await.map_err(answer)?;
         Ok(Response::new(()))
     }
@@ -229,7 +312,14 @@ impl Tasks for TasksService {
 
     async fn wait(&self, request: Request<api::WaitRequest>) -> Reply<api::WaitResponse> {
         let task = self.task(&request, &request.get_ref().container_id).await?;
-        let exit = task.wait(&request.get_ref().exec_id).await.map_err(answer)?;
-        Ok(Response::new(api::WaitResponse { exit_status: exit.status, exited_at: exit.at }))
+        let exit = self
+            .manager
+            .wait(&task, &request.get_ref().exec_id)
+            .await
+            .map_err(answer)?;
+        Ok(Response::new(api::WaitResponse {
+            exit_status: exit.status,
+            exited_at: exit.at,
+        }))
     }
 }
