@@ -10,7 +10,7 @@
 //! - `store`, `ingest`, `scope`, `locks`: the layer below, and how to leave nothing behind there
 //! - `resolve`: a name or an id to an image, and an image to what containers need of it
 //! - `fetch`, `unpack`, [`pull`]: from a registry
-//! - `archive`, `spool`, `load`, [`import`], [`changes`]: from archives
+//! - `archive`, `spool`, `load`, [`import`], [`changes`]: from archives; [`save`]: to one
 //! - [`list`], `inspect`, `tag`, [`remove`], [`filters`]: what there is, by which names
 //! - [`progress`]: the lines that clients draw
 
@@ -31,6 +31,7 @@ pub mod pull;
 pub mod reference;
 pub mod remove;
 mod resolve;
+pub mod save;
 mod scope;
 mod spool;
 mod store;
