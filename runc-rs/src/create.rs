@@ -378,7 +378,14 @@ fn make_cgroup(prepared: &Prepared) -> Result<(), Error> {
 fn say_go(channel: &Channel, pid: i32) -> Result<(), Error> {
     // A child that has died said why, or will be found dead.
     match channel.send(&Message::Go(pid)) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
+            ) =>
+        {
+            Ok(())
+        }
         result => result.map_err(|error| Error::system("tell the child to go on", error)),
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Failure, Result};
 use crate::firewall::{Firewall, Nftables, Nothing, Ruleset};
 use crate::ids;
 use crate::ipam;
-use crate::netlink::route::Route;
+use crate::netlink::route::{Link, Route};
 use crate::state::{NetworkRecord, Store};
 use crate::sysctl;
 use crate::types::{Alive, IpamPool, Restored};
@@ -33,7 +33,7 @@ impl Controller {
         }
         let store = Store::open(&config.state_dir)?;
         let backend: Box<dyn Firewall> = if config.firewall {
-            Box::new(Nftables::new(&config.table))
+            Box::new(Nftables::new(&config.table_name()))
         } else {
             Box::new(Nothing)
         };
@@ -260,7 +260,8 @@ impl Controller {
             Some(link) if link.is_bridge => route.addresses(link.index)?.into_iter().next(),
             _ => None,
         };
-        record.owned = standing.is_none() || (old.is_some_and(|old| old.owned && old.interface == self.config.bridge));
+        let was_ours = old.is_some_and(|old| old.owned && old.interface == self.config.bridge);
+        record.owned = was_ours || standing.as_ref().is_none_or(Link::is_ours);
         let wanted = IpamPool {
             subnet: self.config.bip.or(address).or(old_subnet),
             gateway: self.config.bip.or(address).map(Ipv4Net::addr),
