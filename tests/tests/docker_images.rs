@@ -463,7 +463,7 @@ fn a_root_filesystem_is_imported(manager: Manager) {
     d.ok(["rmi", "made:1"]);
 
     let cut = d.directory().join("cut.tar");
-    fs::write(&cut, &fs::read(&tar).unwrap()[..600]).unwrap();
+    fs::write(&cut, &fs::read(&tar).unwrap()[..512]).unwrap();
     assert!(fails(&d, ["import", cut.to_str().unwrap(), "made:3"]).contains("unexpected EOF"));
     assert_empty(&d);
     d.finish();

@@ -246,8 +246,16 @@ async fn load(State(engine): State<Arc<Engine>>, body: Body) -> Result<Response>
 async fn save(State(engine): State<Arc<Engine>>, RawQuery(raw): RawQuery) -> Result<Response> {
     let raw = raw.unwrap_or_default();
     let pairs = url::form_urlencoded::parse(raw.as_bytes());
-    let names: Vec<String> = pairs.filter(|(key, _)| key == "names").map(|(_, value)| value.into_owned()).collect();
-    let names: Vec<String> = names.iter().flat_map(|n| n.split(',')).filter(|n| !n.is_empty()).map(str::to_owned).collect();
+    let names: Vec<String> = pairs
+        .filter(|(key, _)| key == "names")
+        .map(|(_, value)| value.into_owned())
+        .collect();
+    let names: Vec<String> = names
+        .iter()
+        .flat_map(|n| n.split(','))
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect();
     if names.is_empty() {
         return Err(Error::invalid("no images to save"));
     }
@@ -257,7 +265,9 @@ async fn save(State(engine): State<Arc<Engine>>, RawQuery(raw): RawQuery) -> Res
 async fn stream_archive(engine: &Engine, names: &[String]) -> Result<Response> {
     let archive = engine.images.save(names).await?;
     let mut response = Response::new(Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(archive)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
     Ok(response)
 }
 

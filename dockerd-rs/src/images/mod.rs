@@ -99,7 +99,7 @@ impl std::fmt::Debug for ImageService {
 impl ImageService {
     /// A service over the layer below, that pulls by `registry` and tells `events` what happens.
     pub fn new(l3: L3, registry: Registry, events: Arc<dyn ImageEvents>) -> Self {
-        let store = store::Store { l3 };
+        let store = store::Store::new(l3);
         let inner = Inner {
             store,
             registry,

@@ -39,7 +39,10 @@ impl ImageService {
         for name in names {
             for (record, reference) in self.to_save(name).await? {
                 let id = record.id().to_owned();
-                let entry = wanted.entry(id).or_insert_with(|| Wanted { record, names: Vec::new() });
+                let entry = wanted.entry(id).or_insert_with(|| Wanted {
+                    record,
+                    names: Vec::new(),
+                });
                 entry.names.extend(reference);
             }
         }
@@ -62,15 +65,23 @@ impl ImageService {
     async fn to_save(&self, text: &str) -> Result<Vec<(Record, Option<Reference>)>> {
         let parsed = Reference::parse(text).ok();
         let found = self.find(text).await;
-        let by_id = found.as_ref().is_ok_and(|r| matches_id(r.id(), text) && familiar(&r.name) != text);
+        let by_id = found
+            .as_ref()
+            .is_ok_and(|r| matches_id(r.id(), text) && familiar(&r.name) != text);
         match parsed {
             Some(reference) if !by_id && reference.tag().is_none() && reference.digest().is_none() => {
                 let mut all = self.store().images().await?;
-                all.retain(|r| Reference::parse(&r.name).is_ok_and(|n| n.repository() == reference.repository() && n.tag().is_some()));
+                all.retain(|r| {
+                    Reference::parse(&r.name)
+                        .is_ok_and(|n| n.repository() == reference.repository() && n.tag().is_some())
+                });
                 if all.is_empty() {
                     return Err(no_such_image(&reference.familiar()));
                 }
-                Ok(all.into_iter().map(|r| (r.clone(), Reference::parse(&r.name).ok())).collect())
+                Ok(all
+                    .into_iter()
+                    .map(|r| (r.clone(), Reference::parse(&r.name).ok()))
+                    .collect())
             }
             Some(reference) if !by_id && reference.digest().is_none() => Ok(vec![(found?, Some(reference))]),
             _ => Ok(vec![(found?, None)]),
@@ -82,7 +93,8 @@ impl ImageService {
         let (mut index, mut items) = (Vec::new(), Vec::new());
         for image in images {
             let known = self.known_any(&image.record).await?;
-            let known = known.ok_or_else(|| Error::internal(format!("content of {} is not here", image.record.id())))?;
+            let known =
+                known.ok_or_else(|| Error::internal(format!("content of {} is not here", image.record.id())))?;
             let mut blobs = vec![image.record.target.clone()];
             if document::is_index(image.record.target.media_type().as_ref()) {
                 blobs.extend(self.present(scope, &image.record.target).await?);
@@ -96,7 +108,8 @@ impl ImageService {
                 }
             }
             let target = &image.record.target;
-            let descriptor = json!({ "mediaType": target.media_type(), "digest": target.digest(), "size": target.size() });
+            let descriptor =
+                json!({ "mediaType": target.media_type(), "digest": target.digest(), "size": target.size() });
             if image.names.is_empty() {
                 index.push(descriptor.clone());
             }
@@ -118,13 +131,16 @@ impl ImageService {
         let index = json!({ "schemaVersion": 2, "mediaType": document::OCI_INDEX, "manifests": index });
         out.file("index.json", index.to_string().into()).await?;
         out.file("manifest.json", json!(items).to_string().into()).await?;
-        out.file("oci-layout", Bytes::from_static(b"{\"imageLayoutVersion\":\"1.0.0\"}")).await?;
+        out.file("oci-layout", Bytes::from_static(b"{\"imageLayoutVersion\":\"1.0.0\"}"))
+            .await?;
         out.send(Bytes::from_static(&[0; 1024])).await
     }
 
     /// What of an index is in the store: manifests, configs, layers.
     async fn present(&self, scope: &Scope, index: &Descriptor) -> Result<Vec<Descriptor>> {
-        let Document::Index(index) = scope.store.document(index).await? else { return Ok(Vec::new()) };
+        let Document::Index(index) = scope.store.document(index).await? else {
+            return Ok(Vec::new());
+        };
         let mut blobs = Vec::new();
         for child in index.manifests() {
             if !document::is_manifest(child.media_type().as_ref())
@@ -133,7 +149,9 @@ impl ImageService {
                 continue;
             }
             blobs.push(child.clone());
-            let Document::Manifest(manifest) = scope.store.document(child).await? else { continue };
+            let Document::Manifest(manifest) = scope.store.document(child).await? else {
+                continue;
+            };
             for blob in manifest.layers().iter().chain([manifest.config()]) {
                 if scope.store.info(blob.digest().as_ref()).await?.is_some() {
                     blobs.push(blob.clone());
@@ -161,7 +179,9 @@ impl Out {
 
     async fn header(&mut self, name: &str, size: u64) -> Result<()> {
         let mut header = tar::Header::new_ustar();
-        header.set_path(name).map_err(|e| Error::failed(format!("archive member {name}"), e))?;
+        header
+            .set_path(name)
+            .map_err(|e| Error::failed(format!("archive member {name}"), e))?;
         header.set_size(size);
         header.set_mode(0o644);
         header.set_entry_type(tar::EntryType::Regular);
@@ -171,7 +191,11 @@ impl Out {
 
     async fn pad(&mut self, size: u64) -> Result<()> {
         let rest = usize::try_from((BLOCK - size % BLOCK) % BLOCK).unwrap_or(0);
-        if rest == 0 { Ok(()) } else { self.send(Bytes::from(vec![0; rest])).await }
+        if rest == 0 {
+            Ok(())
+        } else {
+            self.send(Bytes::from(vec![0; rest])).await
+        }
     }
 
     async fn file(&mut self, name: &str, bytes: Bytes) -> Result<()> {
@@ -186,7 +210,11 @@ impl Out {
         let digest = blob.digest().to_string();
         scope.store.keep(&scope.lease, "content", &digest).await?;
         self.header(&path_of(blob), blob.size()).await?;
-        let request = ReadContentRequest { digest: digest.clone(), offset: 0, size: 0 };
+        let request = ReadContentRequest {
+            digest: digest.clone(),
+            offset: 0,
+            size: 0,
+        };
         let mut stream = scope.store.l3.content().read(request).await?.into_inner();
         let mut left = blob.size();
         while let Some(message) = stream.message().await? {
@@ -195,7 +223,9 @@ impl Out {
             self.send(message.data.into()).await?;
         }
         if left > 0 {
-            return Err(Error::internal(format!("content {digest} is shorter than its descriptor says")));
+            return Err(Error::internal(format!(
+                "content {digest} is shorter than its descriptor says"
+            )));
         }
         self.pad(blob.size()).await
     }
