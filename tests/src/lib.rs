@@ -13,3 +13,4 @@ pub mod daemon;
 pub mod guest;
 pub mod leftovers;
 pub mod programs;
+pub mod registry;
