@@ -79,9 +79,7 @@ impl Spool {
         }
         self.writer.commit(&found, labels).await?;
         self.scope.store.keep(&self.scope.lease, "content", &found).await?;
-        // Where the blob existed, the ingest is still there: it is aborted with the scope's other leftovers.
-        super::ingest::abort(&self.scope.store, &self.reference).await;
-        self.scope.ingest_ends(&self.reference);
+        // Where the blob existed, the ingest is still there: the scope aborts it when it ends, once the writer is closed.
         Ok(found)
     }
 }
