@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,7 @@ use crate::api::ApiVersion;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::images::filters::Filters;
+use crate::images::import::ImportRequest;
 use crate::images::list::{LIST_FILTERS, ListOptions};
 use crate::images::progress::{self, Lines};
 use crate::images::pull::PullRequest;
@@ -33,6 +34,7 @@ pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
         .route("/images/create", post(create))
         .route("/images/json", get(list))
+        .route("/images/load", post(load))
         .route("/images/prune", post(prune))
         // Names have slashes: the rest of the path is a name and, for some, an operation.
         .route("/images/{*rest}", get(get_of).post(post_of).delete(delete_of))
@@ -161,24 +163,80 @@ fn truth(text: &str) -> bool {
 #[serde(rename_all = "camelCase", default)]
 struct CreateQuery {
     from_image: String,
+    from_src: String,
+    repo: String,
     tag: String,
+    message: String,
     platform: String,
 }
 
-/// `POST /images/create`: pull.
+/// `POST /images/create`: pull or import.
 async fn create(
     State(engine): State<Arc<Engine>>,
     Query(query): Query<CreateQuery>,
+    RawQuery(raw): RawQuery,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Response> {
-    let mut request = PullRequest::new(&query.from_image, &query.tag)?;
-    if !query.platform.is_empty() {
-        request.platform = Some(Platform::parse(&query.platform)?);
-    }
-    request.credentials = credentials(&headers, &request.reference);
+    let platform = match query.platform.as_str() {
+        "" => None,
+        text => Some(Platform::parse(text)?),
+    };
     let (progress, lines, cancel) = progress::channel();
     let images = engine.images.clone();
-    let (first, lines) = progress::begin(lines, async move { images.pull(request, progress, cancel).await }).await?;
+    let (first, lines) = if query.from_image.is_empty() {
+        let request = import_request(&query, raw.as_deref().unwrap_or_default(), platform)?;
+        let work = async move { images.import(request, body, progress, cancel).await };
+        progress::begin(lines, work).await?
+    } else {
+        let mut request = PullRequest::new(&query.from_image, &query.tag)?;
+        request.platform = platform;
+        request.credentials = credentials(&headers, &request.reference);
+        let work = async move { images.pull(request, progress, cancel).await };
+        progress::begin(lines, work).await?
+    };
+    Ok(stream_lines(first, lines))
+}
+
+fn import_request(query: &CreateQuery, raw: &str, platform: Option<Platform>) -> Result<ImportRequest> {
+    if query.from_src != "-" {
+        return Err(Error::not_implemented(format!(
+            "importing from {:?} is not supported: send the archive",
+            query.from_src
+        )));
+    }
+    let reference = match (query.repo.as_str(), query.tag.as_str()) {
+        ("", _) => None,
+        (repository, "") => Some(Reference::parse(repository)?),
+        (repository, tag) => Some(Reference::parse(&format!("{repository}:{tag}"))?),
+    };
+    if reference.as_ref().is_some_and(|r| r.digest().is_some()) {
+        return Err(Error::invalid("cannot import digest reference"));
+    }
+    let pairs = url::form_urlencoded::parse(raw.as_bytes());
+    let changes = pairs
+        .filter(|(key, _)| key == "changes")
+        .map(|(_, value)| value.into_owned())
+        .collect();
+    let message = if query.message.is_empty() {
+        "Imported from -".to_owned()
+    } else {
+        query.message.clone()
+    };
+    Ok(ImportRequest {
+        reference,
+        changes,
+        message,
+        platform,
+    })
+}
+
+/// `POST /images/load`.
+async fn load(State(engine): State<Arc<Engine>>, body: Body) -> Result<Response> {
+    let (progress, lines, cancel) = progress::channel();
+    let images = engine.images.clone();
+    let work = async move { images.load(body, progress, cancel).await };
+    let (first, lines) = progress::begin(lines, work).await?;
     Ok(stream_lines(first, lines))
 }
 

@@ -10,15 +10,20 @@
 //! - `store`, `ingest`, `scope`, `locks`: the layer below, and how to leave nothing behind there
 //! - `resolve`: a name or an id to an image, and an image to what containers need of it
 //! - `fetch`, `unpack`, [`pull`]: from a registry
+//! - `archive`, `spool`, `load`, [`import`], [`changes`]: from archives
 //! - [`list`], `inspect`, `tag`, [`remove`], [`filters`]: what there is, by which names
 //! - [`progress`]: the lines that clients draw
 
+mod archive;
+pub mod changes;
 pub mod config;
 mod fetch;
 pub mod filters;
+pub mod import;
 mod ingest;
 mod inspect;
 pub mod list;
+mod load;
 mod locks;
 pub mod platform;
 pub mod progress;
@@ -27,6 +32,7 @@ pub mod reference;
 pub mod remove;
 mod resolve;
 mod scope;
+mod spool;
 mod store;
 mod tag;
 mod unpack;
