@@ -83,9 +83,8 @@ impl Channel {
         let length = loop {
             let mut parts = [IoSliceMut::new(&mut buffer)];
             match recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                // The child died with something unread.
-                Err(Errno::CONNRESET) => return Ok(None),
+                // A reset says once that the child died with something unread; what it had said before is still to be read.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 result => break result?.bytes,
             }
         };
@@ -117,6 +116,17 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_words_of_one_that_did_not_listen_arrive() {
+        let (a, b) = Channel::pair().unwrap();
+        a.send(&Message::Go(1)).unwrap();
+        b.send(&Message::Failed("why".into())).unwrap();
+        drop(b);
+        assert!(matches!(a.receive().unwrap(), Some(Message::Failed(text)) if text == "why"));
+        assert!(a.receive().unwrap().is_none());
+        assert!(a.send(&Message::Ready).is_err());
+    }
 
     #[test]
     fn messages_arrive_as_they_were_sent() {

@@ -5,6 +5,7 @@
 //! a daemon killed at any line finds, when it comes again, a record of everything that may be half there.
 
 mod endpoints;
+mod guardian;
 mod networks;
 mod open;
 mod reaper;
@@ -14,11 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::error::{Error, Failure, Result};
-use crate::firewall::{Firewall, Ruleset};
+use crate::firewall::{Firewall, Ruleset, survey};
 use crate::ipam::Addresses;
 use crate::ports::Ports;
 use crate::state::{NetworkRecord, Store};
+use crate::sysctl;
 use crate::types::{Endpoint, Network};
+use guardian::Guardian;
 use reaper::Reaper;
 
 /// Keeps the networks of one daemon.
@@ -30,10 +33,11 @@ pub struct Controller {
     config: Config,
     store: Arc<Store>,
     known: Arc<Mutex<Known>>,
-    wall: Mutex<Wall>,
+    wall: Arc<Mutex<Wall>>,
     /// Held while networks come and go.
     networks_change: Mutex<()>,
     reaper: Reaper,
+    guardian: Option<Guardian>,
 }
 
 /// What is known of networks and endpoints.
@@ -141,11 +145,30 @@ impl Controller {
         all
     }
 
-    /// Puts the firewall back as it should be, whole, in one atomic change: for when somebody flushed the host's rules.
-    /// Connections that stand are not touched.
+    /// Puts the firewall back as it should be, whole, in one atomic change, as happens by itself some milliseconds after
+    /// somebody changed our table. Connections that stand are not touched.
     pub fn reconcile(&self) -> Result<()> {
         let mut wall = lock(&self.wall);
         let Wall { backend, rules } = &mut *wall;
         backend.replace(rules)
+    }
+
+    /// What an administrator should know about this host, for `docker info`: why containers may have no network.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        match sysctl::get("ipv4/ip_forward") {
+            Ok(value) if value == "0" => warnings.push("WARNING: IPv4 forwarding is disabled".to_owned()),
+            _ => {}
+        }
+        if self.config.firewall {
+            let chains = survey::dropping_chains().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the host's other firewall tables are not known");
+                Vec::new()
+            });
+            let text =
+                |chain| format!("WARNING: {chain} drops forwarded packets it does not know, those of containers too");
+            warnings.extend(chains.into_iter().map(text));
+        }
+        warnings
     }
 }

@@ -5,9 +5,9 @@ use std::io;
 
 use super::expr::{LIST_ELEM, value};
 use super::plan::{self, Chain, Element, Set};
-use super::{Firewall, Publication, Ruleset};
+use super::{Firewall, Publication, Ruleset, Watch};
 use crate::error::{Error, Result};
-use crate::netlink::nfnetlink::{Batch, CREATE, Kept};
+use crate::netlink::nfnetlink::{Batch, CREATE, Changes, Kept};
 use crate::netlink::nla::Attrs;
 
 /// Messages of the nftables subsystem (`enum nf_tables_msg_types`).
@@ -170,5 +170,18 @@ impl Firewall for Nftables {
         let mut batch = Batch::default();
         self.delete_table(&mut batch);
         self.commit(batch, &format!("delete table {}", self.table))
+    }
+
+    fn watch(&self) -> Result<Option<Watch>> {
+        let changes = Changes::open();
+        let changes = changes.map_err(|source| Error::Firewall {
+            what: "listen for changes".to_owned(),
+            source,
+        })?;
+        Ok(Some(Watch {
+            changes,
+            table: self.table.clone(),
+            ours: self.socket.port(),
+        }))
     }
 }
