@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::state::Status;
+use crate::words::Words;
 
 /// What went wrong, and on what.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub enum Error {
         status: Status,
     },
     /// A file of the bundle or of the state could not be read or written.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {}", path.display(), Words(source))]
     File {
         /// What was tried: `open`, `read`, `write`, `mkdir`...
         action: &'static str,
@@ -57,6 +58,9 @@ pub enum Error {
         /// The parser's words.
         message: String,
     },
+    /// The bundle has no `config.json`.
+    #[error("JSON specification file config.json not found")]
+    NoConfig(PathBuf),
     /// A field of the configuration cannot be honoured.
     #[error("{field}: {message}")]
     Config {
@@ -66,7 +70,7 @@ pub enum Error {
         message: String,
     },
     /// A system call of the runtime's own process failed.
-    #[error("{action}: {source}")]
+    #[error("{action}: {}", Words(source))]
     System {
         /// The call and on what.
         action: String,

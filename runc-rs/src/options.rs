@@ -100,3 +100,18 @@ pub struct Created {
     /// What the caller should tell its user: fields that were ignored, with the reason.
     pub warnings: Vec<String>,
 }
+
+impl Created {
+    /// Sends a signal to the process; one that has ended is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses the number or the right to send it.
+    pub fn signal(&self, signal: i32) -> std::io::Result<()> {
+        use std::os::fd::AsFd;
+        let Some(pidfd) = &self.pidfd else { return Ok(()) };
+        match crate::sys::process::pidfd_send_signal(pidfd.as_fd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            result => result,
+        }
+    }
+}

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::{CreateOptions, Created, Error, ExecOptions, State};
+use runc_rs_cgroups::Cgroup;
+
+use crate::{CreateOptions, Created, Error, ExecOptions, State, create, exec, lifecycle};
 
 /// An OCI runtime over one state directory. Holds no other state: any number of them, in any process, may use the same directory.
 #[derive(Debug, Clone)]
@@ -28,8 +30,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::Exists`] for a taken id, [`Error::Process`] for what failed inside; nothing is left behind.
     pub fn create(&self, id: &str, options: CreateOptions) -> Result<Created, Error> {
-        let _ = options;
-        Err(Error::NotFound(id.into()))
+        create::create(&self.root, id, options)
     }
 
     /// Lets the program of a created container run.
@@ -37,7 +38,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::WrongStatus`] when it runs already or has stopped.
     pub fn start(&self, id: &str) -> Result<(), Error> {
-        Err(Error::NotFound(id.into()))
+        lifecycle::start(&self.root, id)
     }
 
     /// Starts a further process in the container, as a child of the caller. Returns when its program has been executed.
@@ -45,8 +46,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::Process`] with runc's words when the program cannot be executed.
     pub fn exec(&self, id: &str, options: ExecOptions) -> Result<Created, Error> {
-        let _ = options;
-        Err(Error::NotFound(id.into()))
+        exec::exec(&self.root, id, options)
     }
 
     /// The container's state.
@@ -54,7 +54,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn state(&self, id: &str) -> Result<State, Error> {
-        Err(Error::NotFound(id.into()))
+        lifecycle::state(&self.root, id)
     }
 
     /// Sends `signal` to the first process, or with `all` to every process of the container.
@@ -62,8 +62,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::NotRunning`] when the first process has ended and `all` is not set.
     pub fn kill(&self, id: &str, signal: i32, all: bool) -> Result<(), Error> {
-        let _ = (signal, all);
-        Err(Error::NotFound(id.into()))
+        lifecycle::kill(&self.root, id, signal, all)
     }
 
     /// Removes a stopped (or created) container; with `force` a running one too, and an unknown one is no error.
@@ -71,8 +70,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::NotStopped`] for a running container without `force`.
     pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
-        let _ = force;
-        Err(Error::NotFound(id.into()))
+        lifecycle::delete(&self.root, id, force)
     }
 
     /// The states of all containers, by id.
@@ -80,7 +78,7 @@ impl Runtime {
     /// # Errors
     /// When the state directory cannot be read.
     pub fn list(&self) -> Result<Vec<State>, Error> {
-        Ok(Vec::new())
+        lifecycle::list(&self.root)
     }
 
     /// Process ids of everything that runs in the container.
@@ -88,7 +86,7 @@ impl Runtime {
     /// # Errors
     /// When the control group cannot be read.
     pub fn processes(&self, id: &str) -> Result<Vec<i32>, Error> {
-        Err(Error::NotFound(id.into()))
+        lifecycle::processes(&self.root, id)
     }
 
     /// Freezes the container's processes.
@@ -96,7 +94,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::WrongStatus`] when it neither runs nor waits to.
     pub fn pause(&self, id: &str) -> Result<(), Error> {
-        Err(Error::NotFound(id.into()))
+        lifecycle::pause(&self.root, id)
     }
 
     /// Thaws the container's processes.
@@ -104,7 +102,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::WrongStatus`] when it is not paused.
     pub fn resume(&self, id: &str) -> Result<(), Error> {
-        Err(Error::NotFound(id.into()))
+        lifecycle::resume(&self.root, id)
     }
 
     /// Sets the given limits; absent ones stay as they are.
@@ -112,7 +110,14 @@ impl Runtime {
     /// # Errors
     /// When the kernel refuses a value.
     pub fn update(&self, id: &str, resources: &LinuxResources) -> Result<(), Error> {
-        let _ = resources;
-        Err(Error::NotFound(id.into()))
+        lifecycle::update(&self.root, id, resources)
+    }
+
+    /// The container's control group: statistics, out-of-memory notification, freezer.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn cgroup(&self, id: &str) -> Result<Cgroup, Error> {
+        Ok(lifecycle::cgroup(&lifecycle::record(&self.root, id)?))
     }
 }

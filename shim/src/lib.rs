@@ -49,5 +49,84 @@
 //! Fifos may be made at any time before they are listened at. To miss nothing, open them before Start. All that a process wrote is in the log
 //! and in the fifos before its exit is reported, unless a listener refuses to read for two seconds.
 
+mod args;
+mod bootstrap;
+mod bundle;
+mod cgroup;
+mod container;
+mod error;
+mod events;
+mod info;
 pub mod log;
+mod logger;
+mod metrics;
+mod mounts;
+mod oom;
+mod process;
+mod reaper;
+mod remove;
+pub mod runtime;
+mod serve;
+mod service;
+mod shim;
+mod socket;
+mod start;
 pub mod stdio;
+mod sys;
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::process::ExitCode;
+
+pub use args::{Action, Args, ArgsError};
+pub use error::{Error, Result};
+pub use info::NAME;
+
+/// The most that a manager sends on standard input.
+const MOST_INPUT: u64 = 4 * 1024 * 1024;
+
+/// The program: does what the command line says. Standard output has the answer and nothing else, standard error one line when it fails:
+/// managers read both together.
+pub fn main() -> ExitCode {
+    let done = Args::parse(std::env::args().skip(1))
+        .map_err(|e| e.to_string())
+        .and_then(|args| dispatch(&args));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{NAME}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &Args) -> std::result::Result<(), String> {
+    let print = |bytes: &[u8]| {
+        let mut out = std::io::stdout();
+        out.write_all(bytes).and_then(|()| out.flush())
+    };
+    let variable = |name: &str| std::env::var(name).ok();
+    let text = |e: Error| e.to_string();
+    match args.action {
+        Action::Version => print(info::version().as_bytes()).map_err(|e| e.to_string()),
+        Action::Info => info::info(&input())
+            .map_err(text)
+            .and_then(|info| print(&info).map_err(|e| e.to_string())),
+        Action::Start => start::start(args, variable, &input(), print).map_err(text),
+        Action::Delete => {
+            let answer = remove::remove(args, |warning| eprintln!("{NAME}: {warning}")).map_err(text)?;
+            print(&answer).map_err(|e| e.to_string())
+        }
+        Action::Serve => serve::serve(args, &variable("TTRPC_ADDRESS").unwrap_or_default()).map_err(text),
+    }
+}
+
+/// Standard input, unless a person sits there.
+fn input() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        // What cannot be read was not sent: input is optional.
+        let _ = stdin.lock().take(MOST_INPUT).read_to_end(&mut bytes);
+    }
+    bytes
+}

@@ -294,14 +294,15 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// The cause of a failed exchange in the words that Docker's users know, where they know any.
 fn reason(error: &(dyn std::error::Error + 'static), url: &Url) -> String {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
+    let host = url.host_str().unwrap_or_default();
+    let target = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = source {
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+            return tls_reason(tls);
+        }
+        source = inner.source();
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            let target = format!(
-                "{}:{}",
-                url.host_str().unwrap_or_default(),
-                url.port_or_known_default().unwrap_or_default()
-            );
             match io.kind() {
                 std::io::ErrorKind::ConnectionRefused => {
                     return format!("dial tcp {target}: connect: connection refused");
@@ -311,18 +312,15 @@ fn reason(error: &(dyn std::error::Error + 'static), url: &Url) -> String {
                 std::io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
                 _ => {}
             }
-            if let Some(tls) = io.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-                return tls_reason(tls);
+            // What an I/O error wraps is not among its sources.
+            if let Some(wrapped) = io.get_ref() {
+                source = Some(wrapped);
             }
         }
-        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-            return tls_reason(tls);
-        }
-        source = inner.source();
     }
     let text = chain(error);
     if text.contains("dns error") {
-        return format!("dial tcp: lookup {}: no such host", url.host_str().unwrap_or_default());
+        return format!("dial tcp: lookup {host}: no such host");
     }
     text
 }

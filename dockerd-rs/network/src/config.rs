@@ -1,5 +1,6 @@
 //! What a daemon decides about its networks before it starts.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -34,7 +35,8 @@ pub struct Config {
     pub ip_masq: bool,
     /// Whether a firewall is kept at all (`--iptables`). Without it ports are held but lead nowhere.
     pub firewall: bool,
-    /// Name of our nftables table of family `ip`; the daemon owns it whole.
+    /// Name of our nftables table of family `ip`; the daemon owns it whole. Empty for one that goes with the bridge:
+    /// `docker-rs`, and with another bridge than `docker0` its name after that.
     pub table: String,
     /// Whether forwarding is switched on in the kernel when it is off (`--ip-forward`).
     pub ip_forward: bool,
@@ -59,11 +61,28 @@ impl Config {
             icc: true,
             ip_masq: true,
             firewall: true,
-            table: "docker-rs".to_owned(),
+            table: String::new(),
             ip_forward: true,
             forward_guard: true,
             default_host_ip: None,
             pools: default_pools(),
+        }
+    }
+
+    /// The name of the nftables table. Daemons that share a network namespace have different bridges, so they have different
+    /// tables too; those without a bridge are told apart by their state.
+    pub fn table_name(&self) -> String {
+        if !self.table.is_empty() {
+            return self.table.clone();
+        }
+        match self.bridge.as_str() {
+            "docker0" => "docker-rs".to_owned(),
+            bridge if self.has_default_bridge() => format!("docker-rs-{bridge}"),
+            _ => {
+                let mut hasher = DefaultHasher::new();
+                self.state_dir.hash(&mut hasher);
+                format!("docker-rs-{:016x}", hasher.finish())
+            }
         }
     }
 
@@ -92,4 +111,24 @@ pub fn default_pools() -> Vec<PoolConfig> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn daemons_on_one_host_have_tables_of_their_own() {
+        let config = |bridge: &str, state: &str| {
+            Config {
+                bridge: bridge.to_owned(),
+                ..Config::new(state)
+            }
+            .table_name()
+        };
+        assert_eq!(config("docker0", "/a"), "docker-rs");
+        assert_eq!(config("br5", "/a"), "docker-rs-br5");
+        assert_ne!(config("none", "/a"), config("none", "/b"));
+        assert_eq!(config("none", "/a"), config("", "/a"));
+    }
 }

@@ -7,7 +7,7 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr};
 
 use common::{
-    CLIENT, HOST, ask_tcp, ask_udp, destroy, lab, output, publish, reaches, run, serve_tcp, serve_udp, within,
+    CLIENT, HOST, answers, ask_tcp, ask_udp, destroy, lab, output, publish, reaches, run, serve_tcp, serve_udp, within,
 };
 use dockerd_rs_network::Protocol::{Tcp, Udp};
 
@@ -192,7 +192,7 @@ fn what_is_not_published_is_not_reached_even_by_a_route() {
         let (open, closed) = (serve_tcp(&a.netns, 80), serve_tcp(&a.netns, 81));
         within(&lab.client, || {
             run(&format!("ip route add 172.17.0.0/16 via {HOST}"));
-            assert!(reaches(HOST, 8080));
+            assert!(answers(HOST, 8080));
             assert!(!reaches(a.ip(), 81), "an unpublished port");
             assert!(!reaches(a.ip(), 80), "a published port, past the host's address");
         });
@@ -228,7 +228,7 @@ fn the_host_does_not_become_a_router_between_its_own_links() {
         run("sysctl -q -w net.ipv4.ip_forward=1");
         let controller = lab.open();
         assert!(
-            within(&lab.client, || reaches(there, 80)),
+            within(&lab.client, || answers(there, 80)),
             "a router does not route any more"
         );
         destroy(controller);
@@ -250,7 +250,7 @@ fn without_icc_containers_are_apart_but_published_ports_are_not() {
         let b = lab.start(&controller, "b", &[]);
         let server = serve_tcp(&a.netns, 80);
         assert!(!within(&b.netns, || reaches(a.ip(), 80)));
-        assert!(within(&lab.client, || reaches(HOST, 8080)));
+        assert!(within(&lab.client, || answers(HOST, 8080)));
         drop(server);
         a.stop(&controller);
         b.stop(&controller);
@@ -270,12 +270,37 @@ fn a_udp_client_that_never_stops_finds_the_next_container() {
         for id in ["first", "second"] {
             let container = lab.start(&controller, id, &[publish("", 5353, 53, Udp)]);
             let server = serve_udp(&container.netns, 53);
+            common::settle(&controller);
             within(&lab.client, || {
                 let socket = std::net::UdpSocket::bind((CLIENT, 4444)).unwrap();
                 common::ask_udp_by(&socket, HOST, 5353).unwrap_or_else(|e| panic!("{id}: {e}"));
             });
             drop(server);
             container.stop(&controller);
+        }
+        destroy(controller);
+    });
+}
+
+#[test]
+fn the_first_packet_to_a_new_container_is_not_lost() {
+    lab(|lab| {
+        let controller = lab.open();
+        for n in 2..32_u8 {
+            let (id, address) = (format!("c{n}"), Ipv4Addr::new(172, 17, 0, n));
+            let server = serve_udp(&lab.netns(&id), 53);
+            // No question for the hardware address goes before it, which would be asked again a second later.
+            run(&format!(
+                "ip neigh add {address} lladdr 02:42:ac:11:00:{n:02x} dev docker0"
+            ));
+            let endpoint = controller.setup(lab.request(&id, "bridge", &[])).unwrap();
+            assert_eq!(endpoint.ipv4.unwrap().addr(), address);
+            ask_udp(address, 53);
+            drop(server);
+            assert!(controller.teardown(&id).is_empty());
+            dockerd_rs_network::netns::remove(&lab.dir.path().join("netns").join(&id)).unwrap();
+            // The bridge has no port any more and goes down: the next container is the first again.
+            common::settle(&controller);
         }
         destroy(controller);
     });

@@ -7,7 +7,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use common::{CLIENT, HOST, ask_tcp, destroy, lab, output, publish, reaches, serve_tcp, within};
+use common::{CLIENT, HOST, answers, ask_tcp, destroy, lab, output, publish, reaches, serve_tcp, within};
 use dockerd_rs_network::Protocol::Tcp;
 use dockerd_rs_network::{Controller, Error, IpamPool, NetworkSpec};
 
@@ -128,7 +128,7 @@ fn networks_are_apart_and_a_container_may_be_on_several() {
             "two networks reach each other"
         );
         assert!(
-            within(&b.netns, || reaches(HOST, 8080)),
+            within(&b.netns, || answers(HOST, 8080)),
             "a published port is published to all"
         );
 
@@ -136,7 +136,7 @@ fn networks_are_apart_and_a_container_may_be_on_several() {
         request.ipv4 = Some(Ipv4Addr::new(10, 8, 0, 77));
         let second = controller.setup(request).unwrap();
         assert_eq!((second.interface.as_str(), second.gateway), ("eth1", None));
-        assert!(within(&b.netns, || reaches(Ipv4Addr::new(10, 8, 0, 77), 80)));
+        assert!(within(&b.netns, || answers(Ipv4Addr::new(10, 8, 0, 77), 80)));
         assert!(matches!(
             controller.setup(lab.request("a", "back", &[])),
             Err(Error::EndpointExists { .. })
@@ -148,7 +148,7 @@ fn networks_are_apart_and_a_container_may_be_on_several() {
         ));
         assert!(!within(&b.netns, || reaches(Ipv4Addr::new(10, 8, 0, 77), 80)));
         assert!(
-            within(&lab.client, || reaches(HOST, 8080)),
+            within(&lab.client, || answers(HOST, 8080)),
             "the first network suffered"
         );
         drop(server);
@@ -199,7 +199,7 @@ fn an_internal_network_has_no_way_out() {
         assert_eq!(a.endpoint.gateway, None);
         let (inside, outside) = (serve_tcp(&b.netns, 80), serve_tcp(&lab.client, 80));
         within(&a.netns, || {
-            assert!(reaches(b.ip(), 80));
+            assert!(answers(b.ip(), 80));
             common::run("ip route add default via 172.18.0.1");
             assert!(!reaches(CLIENT, 80), "a route of its own lets a container out");
         });
@@ -325,7 +325,7 @@ fn options_of_a_network_hold() {
         assert_eq!(a.endpoint.ports[0].host_ip, Ipv4Addr::LOCALHOST);
         let server = serve_tcp(&a.netns, 80);
         assert!(!within(&b.netns, || reaches(a.ip(), 80)));
-        assert!(reaches(Ipv4Addr::LOCALHOST, 8080));
+        assert!(answers(Ipv4Addr::LOCALHOST, 8080));
         assert!(!within(&lab.client, || reaches(HOST, 8080)));
         drop(server);
         a.stop(&controller);

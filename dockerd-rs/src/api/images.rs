@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::response::Response;
-use axum::routing::post;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -16,40 +16,227 @@ use bytes::Bytes;
 use containerd_rs_registry::Credentials;
 use futures_util::stream;
 use serde::Deserialize;
+use serde_json::Value;
 
+use crate::api::ApiVersion;
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::images::filters::Filters;
+use crate::images::import::ImportRequest;
+use crate::images::list::{LIST_FILTERS, ListOptions};
 use crate::images::progress::{self, Lines};
 use crate::images::pull::PullRequest;
+use crate::images::remove::PRUNE_FILTERS;
 use crate::images::{Platform, Reference};
 
 /// The routes under `/images`, and `/commit`, `/build`, `/distribution`.
 pub fn routes() -> Router<Arc<Engine>> {
-    Router::new().route("/images/create", post(create))
+    Router::new()
+        .route("/images/create", post(create))
+        .route("/images/json", get(list))
+        .route("/images/load", post(load))
+        .route("/images/prune", post(prune))
+        // Names have slashes: the rest of the path is a name and, for some, an operation.
+        .route("/images/{*rest}", get(get_of).post(post_of).delete(delete_of))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct ListQuery {
+    filters: String,
+    filter: String,
+    shared_size: String,
+}
+
+/// `GET /images/json`.
+async fn list(
+    State(engine): State<Arc<Engine>>,
+    Query(query): Query<ListQuery>,
+    version: ApiVersion,
+) -> Result<Json<Vec<Value>>> {
+    let mut text = query.filters;
+    if text.is_empty() && !query.filter.is_empty() {
+        text = serde_json::json!({ "reference": [query.filter] }).to_string();
+    }
+    let filters = Filters::parse(&text, &LIST_FILTERS)?;
+    let options = ListOptions {
+        shared_size: truth(&query.shared_size),
+    };
+    engine.images.list(&filters, options, version).await.map(Json)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FiltersQuery {
+    filters: String,
+}
+
+/// `POST /images/prune`.
+async fn prune(State(engine): State<Arc<Engine>>, Query(query): Query<FiltersQuery>) -> Result<Json<Value>> {
+    let filters = Filters::parse(&query.filters, &PRUNE_FILTERS)?;
+    engine.images.prune(&filters).await.map(Json)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OneQuery {
+    platform: String,
+    repo: String,
+    tag: String,
+    force: String,
+}
+
+impl OneQuery {
+    /// The platform: `os/arch`, or from 1.48 on an object as JSON.
+    fn platform(&self) -> Result<Option<Platform>> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Parts {
+            os: String,
+            architecture: String,
+            variant: String,
+        }
+        if self.platform.is_empty() {
+            return Ok(None);
+        }
+        if self.platform.starts_with('{') {
+            let parts: Parts = serde_json::from_str(&self.platform)
+                .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+            return Ok(Some(Platform::new(&parts.os, &parts.architecture, &parts.variant)));
+        }
+        Platform::parse(&self.platform).map(Some)
+    }
+}
+
+/// `GET /images/{name}/json`, `/history`.
+async fn get_of(
+    State(engine): State<Arc<Engine>>,
+    Path(rest): Path<String>,
+    Query(query): Query<OneQuery>,
+    version: ApiVersion,
+) -> Result<Response> {
+    let platform = query.platform()?;
+    match rest.rsplit_once('/') {
+        Some((name, "json")) => {
+            let found = engine.images.inspect(name, platform.as_ref(), version).await?;
+            Ok(Json(found).into_response())
+        }
+        Some((name, "history")) => {
+            let steps = engine.images.history(name, platform.as_ref()).await?;
+            Ok(Json(steps).into_response())
+        }
+        _ => Err(Error::not_found("page not found")),
+    }
+}
+
+/// `POST /images/{name}/tag`.
+async fn post_of(
+    State(engine): State<Arc<Engine>>,
+    Path(rest): Path<String>,
+    Query(query): Query<OneQuery>,
+) -> Result<StatusCode> {
+    match rest.rsplit_once('/') {
+        Some((name, "tag")) => {
+            engine.images.tag(name, &query.repo, &query.tag).await?;
+            Ok(StatusCode::CREATED)
+        }
+        Some((_, "push")) => Err(Error::not_implemented("pushing images is not supported yet")),
+        _ => Err(Error::not_found("page not found")),
+    }
+}
+
+/// `DELETE /images/{name}`.
+async fn delete_of(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    Query(query): Query<OneQuery>,
+) -> Result<Json<Vec<Value>>> {
+    engine.images.remove(&name, truth(&query.force)).await.map(Json)
+}
+
+/// Go's idea of a boolean in a query.
+fn truth(text: &str) -> bool {
+    !matches!(text.trim().to_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct CreateQuery {
     from_image: String,
+    from_src: String,
+    repo: String,
     tag: String,
+    message: String,
     platform: String,
 }
 
-/// `POST /images/create`: pull.
+/// `POST /images/create`: pull or import.
 async fn create(
     State(engine): State<Arc<Engine>>,
     Query(query): Query<CreateQuery>,
+    RawQuery(raw): RawQuery,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Response> {
-    let mut request = PullRequest::new(&query.from_image, &query.tag)?;
-    if !query.platform.is_empty() {
-        request.platform = Some(Platform::parse(&query.platform)?);
-    }
-    request.credentials = credentials(&headers, &request.reference);
+    let platform = match query.platform.as_str() {
+        "" => None,
+        text => Some(Platform::parse(text)?),
+    };
     let (progress, lines, cancel) = progress::channel();
     let images = engine.images.clone();
-    let (first, lines) = progress::begin(lines, async move { images.pull(request, progress, cancel).await }).await?;
+    let (first, lines) = if query.from_image.is_empty() {
+        let request = import_request(&query, raw.as_deref().unwrap_or_default(), platform)?;
+        let work = async move { images.import(request, body, progress, cancel).await };
+        progress::begin(lines, work).await?
+    } else {
+        let mut request = PullRequest::new(&query.from_image, &query.tag)?;
+        request.platform = platform;
+        request.credentials = credentials(&headers, &request.reference);
+        let work = async move { images.pull(request, progress, cancel).await };
+        progress::begin(lines, work).await?
+    };
+    Ok(stream_lines(first, lines))
+}
+
+fn import_request(query: &CreateQuery, raw: &str, platform: Option<Platform>) -> Result<ImportRequest> {
+    if query.from_src != "-" {
+        return Err(Error::not_implemented(format!(
+            "importing from {:?} is not supported: send the archive",
+            query.from_src
+        )));
+    }
+    let reference = match (query.repo.as_str(), query.tag.as_str()) {
+        ("", _) => None,
+        (repository, "") => Some(Reference::parse(repository)?),
+        (repository, tag) => Some(Reference::parse(&format!("{repository}:{tag}"))?),
+    };
+    if reference.as_ref().is_some_and(|r| r.digest().is_some()) {
+        return Err(Error::invalid("cannot import digest reference"));
+    }
+    let pairs = url::form_urlencoded::parse(raw.as_bytes());
+    let changes = pairs
+        .filter(|(key, _)| key == "changes")
+        .map(|(_, value)| value.into_owned())
+        .collect();
+    let message = if query.message.is_empty() {
+        "Imported from -".to_owned()
+    } else {
+        query.message.clone()
+    };
+    Ok(ImportRequest {
+        reference,
+        changes,
+        message,
+        platform,
+    })
+}
+
+/// `POST /images/load`.
+async fn load(State(engine): State<Arc<Engine>>, body: Body) -> Result<Response> {
+    let (progress, lines, cancel) = progress::channel();
+    let images = engine.images.clone();
+    let work = async move { images.load(body, progress, cancel).await };
+    let (first, lines) = progress::begin(lines, work).await?;
     Ok(stream_lines(first, lines))
 }
 

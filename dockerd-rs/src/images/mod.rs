@@ -10,23 +10,35 @@
 //! - `store`, `ingest`, `scope`, `locks`: the layer below, and how to leave nothing behind there
 //! - `resolve`: a name or an id to an image, and an image to what containers need of it
 //! - `fetch`, `unpack`, [`pull`]: from a registry
+//! - `archive`, `spool`, `load`, [`import`], [`changes`]: from archives
+//! - [`list`], `inspect`, `tag`, [`remove`], [`filters`]: what there is, by which names
 //! - [`progress`]: the lines that clients draw
 
+mod archive;
+pub mod changes;
 pub mod config;
 mod fetch;
+pub mod filters;
+pub mod import;
 mod ingest;
+mod inspect;
+pub mod list;
+mod load;
 mod locks;
 pub mod platform;
 pub mod progress;
 pub mod pull;
 pub mod reference;
+pub mod remove;
 mod resolve;
 mod scope;
+mod spool;
 mod store;
+mod tag;
 mod unpack;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use containerd_rs_registry::Registry;
 
@@ -69,6 +81,10 @@ struct Inner {
     locks: locks::Locks,
     /// Parsed images by the digest of their manifest. Immutable, so never stale.
     known: Mutex<HashMap<String, Arc<resolve::Known>>>,
+    /// Disk usage of committed snapshots, by chain id.
+    usage: Mutex<HashMap<String, u64>>,
+    /// Asks the engine who uses images.
+    users: OnceLock<Box<dyn Fn() -> Vec<ImageUser> + Send + Sync>>,
 }
 
 impl std::fmt::Debug for ImageService {
@@ -89,8 +105,21 @@ impl ImageService {
             events,
             locks: locks::Locks::default(),
             known: Mutex::default(),
+            usage: Mutex::default(),
+            users: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Says how to ask which containers use which images. Once, at start; without it, nobody does.
+    pub fn set_users(&self, users: impl Fn() -> Vec<ImageUser> + Send + Sync + 'static) {
+        if self.inner.users.set(Box::new(users)).is_err() {
+            tracing::warn!("the users of images are known already");
+        }
+    }
+
+    fn users(&self) -> Vec<ImageUser> {
+        self.inner.users.get().map_or_else(Vec::new, |users| users())
     }
 
     pub(crate) fn store(&self) -> &store::Store {

@@ -49,7 +49,7 @@ impl Platform {
     pub fn parse(text: &str) -> Result<Self> {
         let sound = |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|p| sound(p)) {
+        if !parts.iter().all(sound) {
             return Err(Error::invalid(format!(
                 "{text:?}: invalid platform specifier: invalid argument"
             )));

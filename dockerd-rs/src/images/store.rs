@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::{Bytes, BytesMut};
 use containerd_grpc::containerd::services::content::v1 as content;
 use containerd_proto::containerd::services::content::v1::{
-    DeleteContentRequest, Info, InfoRequest, ReadContentRequest, UpdateRequest,
+    Info, InfoRequest, ListContentRequest, ReadContentRequest, UpdateRequest,
 };
 use containerd_proto::containerd::services::images::v1::{
     CreateImageRequest, DeleteImageRequest, GetImageRequest, Image, ListImagesRequest, UpdateImageRequest,
@@ -113,12 +113,20 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a blob that nothing needs.
-    pub(crate) async fn delete_content(&self, digest: &str) -> Result<()> {
-        let request = DeleteContentRequest {
-            digest: digest.to_owned(),
-        };
-        optional(self.l3.content().delete(request).await).map(|_| ())
+    /// Bytes of all content together.
+    pub(crate) async fn content_size(&self) -> Result<u64> {
+        let mut stream = self
+            .l3
+            .content()
+            .list(ListContentRequest::default())
+            .await?
+            .into_inner();
+        let mut total = 0u64;
+        while let Some(message) = stream.message().await? {
+            let sizes = message.info.iter().map(|info| u64::try_from(info.size).unwrap_or(0));
+            total = sizes.fold(total, u64::saturating_add);
+        }
+        Ok(total)
     }
 
     /// Puts a resource under a lease, so that it stays while the lease does.

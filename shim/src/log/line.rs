@@ -1,6 +1,7 @@
 //! One line of a json-file log, byte for byte as Docker writes it.
 
-use std::fmt::Write as _;
+use std::fmt;
+use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The longest piece of a line, in bytes, that goes into one record (moby, `daemon/logger/copier.go`).
@@ -24,21 +25,24 @@ impl Timestamp {
             nanos: since.subsec_nanos(),
         }
     }
+}
 
-    /// Appends the time as Go's `time.RFC3339Nano` has it: no trailing zeros in the fraction, none at all when it is zero.
-    fn write(self, out: &mut Vec<u8>) {
+/// Go's `time.RFC3339Nano`: no trailing zeros in the fraction, none at all when it is zero.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, of_day) = (self.seconds / 86_400, self.seconds % 86_400);
         let (year, month, day) = civil(days);
         let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        let mut text = String::with_capacity(32);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if self.nanos != 0 {
-            let _ = write!(text, ".{:09}", self.nanos);
-            text.truncate(text.trim_end_matches('0').len());
+            let (mut fraction, mut digits) = (self.nanos, 9);
+            while fraction % 10 == 0 {
+                fraction /= 10;
+                digits -= 1;
+            }
+            write!(f, ".{fraction:0digits$}")?;
         }
-        text.push('Z');
-        out.extend_from_slice(text.as_bytes());
+        f.write_str("Z")
     }
 }
 
@@ -77,8 +81,8 @@ pub fn encode(out: &mut Vec<u8>, text: &[u8], newline: bool, stream: &str, attrs
         out.extend_from_slice(attrs.as_bytes());
     }
     out.extend_from_slice(b",\"time\":\"");
-    time.write(out);
-    out.extend_from_slice(b"\"}\n");
+    // Writing to a Vec cannot fail.
+    let _ = writeln!(out, "{time}\"}}");
 }
 
 /// The inside of a JSON string as Go's encoder has it: HTML characters, U+2028 and U+2029 escaped, each bad byte replaced.

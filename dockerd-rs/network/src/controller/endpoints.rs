@@ -10,7 +10,7 @@ use crate::driver::{self, bridge};
 use crate::error::{Error, Failure, Result};
 use crate::firewall::Publication;
 use crate::ids;
-use crate::netlink::conntrack::{self, Forget};
+use crate::netlink::conntrack::Forget;
 use crate::netns;
 use crate::state::NetworkRecord;
 use crate::sysctl;
@@ -91,7 +91,8 @@ impl Controller {
         Ok(failures)
     }
 
-    /// Waits until the links of all containers taken off so far are gone; returns what failed of that since the last time.
+    /// Waits until the links of all containers taken off so far are gone, and the kernel's memory of UDP clients of ports
+    /// published or withdrawn is cleared; returns what failed of that since the last time.
     pub fn settle(&self) -> Vec<Failure> {
         self.reaper.finish()
     }
@@ -200,7 +201,8 @@ impl Controller {
             rules.ports.extend(added.iter().cloned());
             backend.publish(rules, &added)?;
         }
-        self.forget_udp(endpoint)
+        self.reaper.forget(udp_of(endpoint));
+        Ok(())
     }
 
     /// Undoes everything an endpoint may have, whole or half made. Its link is left to the reaper, and with it the address and
@@ -213,7 +215,7 @@ impl Controller {
         };
         attempt("firewall rules", self.withdraw(endpoint));
         if self.config.firewall {
-            attempt("connections", self.forget_udp(endpoint));
+            self.reaper.forget(udp_of(endpoint));
         }
         {
             let mut known = lock(&self.known);
@@ -236,22 +238,6 @@ impl Controller {
         let standing = known.networks.get(&endpoint.network_id);
         // Only bridges have links; a network that is gone must have been one.
         driver::by_name(standing.map_or("bridge", |standing| standing.record.driver.as_str()))
-    }
-
-    /// Clears the kernel's memory of UDP clients of this endpoint's ports.
-    fn forget_udp(&self, endpoint: &Endpoint) -> Result<()> {
-        let udp = endpoint.ports.iter().filter(|port| port.protocol == Protocol::Udp);
-        let host_ports: BTreeSet<_> = udp.map(|port| port.host_port).collect();
-        match endpoint.ipv4 {
-            Some(address) if !host_ports.is_empty() => conntrack::forget(
-                &mut lock(&self.connections),
-                &Forget {
-                    host_ports,
-                    container_ip: address.addr(),
-                },
-            ),
-            _ => Ok(()),
-        }
     }
 
     fn withdraw(&self, endpoint: &Endpoint) -> Result<()> {
@@ -327,6 +313,15 @@ pub(super) fn publications(endpoint: &Endpoint) -> Vec<Publication> {
         .iter()
         .map(|port| Publication::new(port, address.addr()))
         .collect()
+}
+
+/// The connections of UDP clients of an endpoint's ports.
+fn udp_of(endpoint: &Endpoint) -> Forget {
+    let udp = endpoint.ports.iter().filter(|port| port.protocol == Protocol::Udp);
+    Forget {
+        host_ports: udp.map(|port| port.host_port).collect(),
+        containers: endpoint.ipv4.iter().map(|address| address.addr()).collect(),
+    }
 }
 
 fn external(endpoint: &Endpoint, source: Error) -> Error {

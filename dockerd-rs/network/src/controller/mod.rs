@@ -5,6 +5,7 @@
 //! a daemon killed at any line finds, when it comes again, a record of everything that may be half there.
 
 mod endpoints;
+mod guardian;
 mod networks;
 mod open;
 mod reaper;
@@ -16,10 +17,10 @@ use crate::config::Config;
 use crate::error::{Error, Failure, Result};
 use crate::firewall::{Firewall, Ruleset};
 use crate::ipam::Addresses;
-use crate::netlink::nfnetlink::Kept;
 use crate::ports::Ports;
 use crate::state::{NetworkRecord, Store};
 use crate::types::{Endpoint, Network};
+use guardian::Guardian;
 use reaper::Reaper;
 
 /// Keeps the networks of one daemon.
@@ -31,12 +32,11 @@ pub struct Controller {
     config: Config,
     store: Arc<Store>,
     known: Arc<Mutex<Known>>,
-    wall: Mutex<Wall>,
-    /// Socket to the table of connections.
-    connections: Mutex<Kept>,
+    wall: Arc<Mutex<Wall>>,
     /// Held while networks come and go.
     networks_change: Mutex<()>,
     reaper: Reaper,
+    guardian: Option<Guardian>,
 }
 
 /// What is known of networks and endpoints.
@@ -144,8 +144,8 @@ impl Controller {
         all
     }
 
-    /// Puts the firewall back as it should be, whole, in one atomic change: for when somebody flushed the host's rules.
-    /// Connections that stand are not touched.
+    /// Puts the firewall back as it should be, whole, in one atomic change, as happens by itself some milliseconds after
+    /// somebody changed our table. Connections that stand are not touched.
     pub fn reconcile(&self) -> Result<()> {
         let mut wall = lock(&self.wall);
         let Wall { backend, rules } = &mut *wall;

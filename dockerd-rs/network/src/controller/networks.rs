@@ -95,7 +95,7 @@ impl Controller {
         let digits: String = id.chars().take(NAME_DIGITS).collect();
         let interface = options.name.take().unwrap_or_else(|| format!("br-{digits}"));
         // A bridge that stands already was named by the user, who keeps it.
-        let owned = Route::open()?.link(&interface)?.is_none();
+        let owned = Route::open()?.link(&interface)?.is_none_or(|link| link.is_ours());
         let mut stored = spec.options;
         if options.mtu == 0 && self.config.mtu > 0 {
             stored.insert(bridge::option::MTU.to_owned(), self.config.mtu.to_string());

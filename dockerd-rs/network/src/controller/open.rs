@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::endpoints::publications;
+use super::guardian::Guardian;
 use super::reaper::Reaper;
 use super::{Controller, Known, Wall, lock};
 use crate::addr::Ipv4Net;
@@ -17,7 +18,7 @@ use crate::error::{Error, Failure, Result};
 use crate::firewall::{Firewall, Nftables, Nothing, Ruleset};
 use crate::ids;
 use crate::ipam;
-use crate::netlink::route::Route;
+use crate::netlink::route::{Link, Route};
 use crate::state::{NetworkRecord, Store};
 use crate::sysctl;
 use crate::types::{Alive, IpamPool, Restored};
@@ -33,25 +34,26 @@ impl Controller {
         }
         let store = Store::open(&config.state_dir)?;
         let backend: Box<dyn Firewall> = if config.firewall {
-            Box::new(Nftables::new(&config.table))
+            Box::new(Nftables::new(&config.table_name()))
         } else {
             Box::new(Nothing)
         };
         let guard = switch_forwarding(&config, &store)?;
         let known = Arc::new(Mutex::new(Known::default()));
         let store = Arc::new(store);
-        let controller = Self {
+        let wall = Wall {
+            backend,
+            rules: Ruleset {
+                guard,
+                ..Ruleset::default()
+            },
+        };
+        let mut controller = Self {
             reaper: Reaper::start(&known, &store)?,
             store,
             known,
-            wall: Mutex::new(Wall {
-                backend,
-                rules: Ruleset {
-                    guard,
-                    ..Ruleset::default()
-                },
-            }),
-            connections: Mutex::default(),
+            wall: Arc::new(Mutex::new(wall)),
+            guardian: None,
             networks_change: Mutex::new(()),
             config,
         };
@@ -66,6 +68,7 @@ impl Controller {
             controller.resume(endpoint);
         }
         controller.reconcile()?;
+        controller.guardian = Guardian::start(&controller.wall)?;
         Ok(controller)
     }
 
@@ -188,7 +191,8 @@ impl Controller {
 
     /// Takes everything away: endpoints, bridges, the table, the forwarding switch if it was ours, the state. Goes on after a
     /// failure and returns them all.
-    pub fn destroy(self) -> Vec<Failure> {
+    pub fn destroy(mut self) -> Vec<Failure> {
+        drop(self.guardian.take());
         let containers: BTreeSet<_> = lock(&self.known)
             .endpoints
             .values()
@@ -261,7 +265,8 @@ impl Controller {
             Some(link) if link.is_bridge => route.addresses(link.index)?.into_iter().next(),
             _ => None,
         };
-        record.owned = standing.is_none() || (old.is_some_and(|old| old.owned && old.interface == self.config.bridge));
+        let was_ours = old.is_some_and(|old| old.owned && old.interface == self.config.bridge);
+        record.owned = was_ours || standing.as_ref().is_none_or(Link::is_ours);
         let wanted = IpamPool {
             subnet: self.config.bip.or(address).or(old_subnet),
             gateway: self.config.bip.or(address).map(Ipv4Net::addr),

@@ -1,4 +1,5 @@
-//! The end of links, behind the back of whoever stops a container.
+//! What takes the kernel long, behind the back of whoever starts or stops a container: the end of links, and of its memory of
+//! UDP clients.
 //!
 //! The kernel takes tens of milliseconds to delete a link, most of it waiting for other processors to have seen that it is
 //! gone, and about as long to delete a hundred. So a container that stops leaves its link to a thread which takes all that
@@ -11,6 +12,8 @@ use std::thread::{self, JoinHandle};
 use super::{Known, lock};
 use crate::driver;
 use crate::error::{Error, Failure, Result};
+use crate::netlink::conntrack::{self, Forget};
+use crate::netlink::nfnetlink::Kept;
 use crate::state::Store;
 use crate::types::Endpoint;
 
@@ -32,10 +35,24 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Work {
-    waiting: Vec<Endpoint>,
+    waiting: Batch,
     busy: bool,
     ending: bool,
     failures: Vec<Failure>,
+}
+
+/// What has come together.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Their links are to go.
+    dead: Vec<Endpoint>,
+    forget: Forget,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.dead.is_empty() && self.forget.is_empty()
+    }
 }
 
 impl Reaper {
@@ -46,7 +63,14 @@ impl Reaper {
         let thread = thread::Builder::new()
             .name("link-reaper".to_owned())
             .stack_size(256 * 1024);
-        let thread = thread.spawn(move || shared.run(|batch| reap(&known, &store, batch)));
+        let thread = thread.spawn(move || {
+            let mut socket = Kept::default();
+            shared.run(|batch| {
+                let mut failures = forget(&mut socket, &batch.forget);
+                failures.extend(reap(&known, &store, &batch.dead));
+                failures
+            });
+        });
         let thread = thread.map_err(|source| Error::Io {
             what: "start thread",
             path: "link-reaper".into(),
@@ -60,8 +84,16 @@ impl Reaper {
 
     /// Hands an endpoint over whose link is to go.
     pub(super) fn take(&self, endpoint: Endpoint) {
-        lock(&self.queue.work).waiting.push(endpoint);
+        lock(&self.queue.work).waiting.dead.push(endpoint);
         self.queue.wake.notify_one();
+    }
+
+    /// Has UDP connections forgotten.
+    pub(super) fn forget(&self, what: Forget) {
+        if !what.is_empty() {
+            lock(&self.queue.work).waiting.forget.merge(what);
+            self.queue.wake.notify_one();
+        }
     }
 
     /// Waits until every link handed over so far is gone.
@@ -95,7 +127,7 @@ impl Drop for Reaper {
 }
 
 impl Queue {
-    fn run(&self, reap: impl Fn(&[Endpoint]) -> Vec<Failure>) {
+    fn run(&self, mut reap: impl FnMut(&Batch) -> Vec<Failure>) {
         loop {
             let batch = {
                 let mut work = lock(&self.work);
@@ -116,10 +148,28 @@ impl Queue {
     }
 }
 
+fn forget(socket: &mut Kept, what: &Forget) -> Vec<Failure> {
+    if what.is_empty() {
+        return Vec::new();
+    }
+    let result = conntrack::forget(socket, what);
+    let failed = |error| {
+        tracing::warn!(%error, "UDP clients may go on talking to who is gone");
+        Failure {
+            step: "connections".to_owned(),
+            error,
+        }
+    };
+    result.err().map(failed).into_iter().collect()
+}
+
 /// Deletes the links of a batch and lets go of what belongs to them. An endpoint whose link would not go comes back, with its
 /// address, so that it can be tried again.
 fn reap(known: &Mutex<Known>, store: &Store, batch: &[Endpoint]) -> Vec<Failure> {
     let mut failures = Vec::new();
+    if batch.is_empty() {
+        return failures;
+    }
     let endpoints: Vec<_> = batch.iter().collect();
     let results = match driver::by_name("bridge") {
         Ok(driver) => driver.detach(&endpoints),

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
+use std::thread;
+use std::time::Duration;
 
 use super::Driver;
 use crate::addr::Ipv4Net;
@@ -15,6 +17,9 @@ use crate::netns;
 use crate::state::NetworkRecord;
 use crate::sysctl;
 use crate::types::Endpoint;
+
+/// Milliseconds that a new link is waited for on kernels before 6.8.
+const RUNNING_TRIES: u32 = 200;
 
 /// Longest name of an interface.
 const NAME_MAX: usize = 15;
@@ -176,7 +181,10 @@ impl Driver for Bridge {
             }
             netns::within(netns, &endpoint.container_id, || {
                 configure(&endpoint.interface, address, endpoint.gateway)
-            })
+            })?;
+            wait_until_running(&mut route, &endpoint.host_interface)?;
+            // The bridge itself goes down with its last port and comes up with its first.
+            wait_until_running(&mut route, &network.interface)
         })();
         if made.is_err()
             && let Err(error) = route.delete_link(&endpoint.host_interface)
@@ -208,6 +216,19 @@ impl Driver for Bridge {
     fn has_addresses(&self) -> bool {
         true
     }
+}
+
+/// Waits until a link that is up at both ends is used. The kernel does so some time later by a worker of its own, and a
+/// container's first packets would be lost, its first connection delayed by a second. Since Linux 6.8 asking is enough.
+fn wait_until_running(route: &mut Route, name: &str) -> Result<()> {
+    for _ in 0..RUNNING_TRIES {
+        if route.link(name)?.is_none_or(|link| link.running) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    tracing::warn!(link = %name, "link is slow to come up");
+    Ok(())
 }
 
 /// In the container's namespace: address, up, default route.

@@ -12,9 +12,13 @@ mod plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::addr::Ipv4Net;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::netlink::nfnetlink::Changes;
 use crate::types::{BoundPort, Protocol};
 
 pub(crate) use nftables::Nftables;
@@ -75,6 +79,33 @@ pub(crate) trait Firewall: fmt::Debug + Send {
     fn withdraw(&mut self, rules: &Ruleset, gone: &[Publication]) -> Result<()>;
     /// Takes everything away; nothing there is no error.
     fn remove(&mut self) -> Result<()>;
+    /// What tells when somebody else changes the rules; none where there is no such thing.
+    fn watch(&self) -> Result<Option<Watch>>;
+}
+
+/// Tells of changes to our table by others.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    changes: Changes,
+    table: String,
+    ours: Arc<AtomicU32>,
+}
+
+impl Watch {
+    /// Readable when there is something to be told.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
+    }
+
+    /// Reads what there is; true when somebody else changed our table.
+    pub(crate) fn was_changed(&mut self) -> Result<bool> {
+        let ours = self.ours.load(Ordering::SeqCst);
+        let told = self.changes.concern(&self.table, ours);
+        told.map_err(|source| Error::Firewall {
+            what: "listen for changes".to_owned(),
+            source,
+        })
+    }
 }
 
 /// The firewall of a daemon that was told to keep none.
@@ -96,5 +127,9 @@ impl Firewall for Nothing {
 
     fn remove(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn watch(&self) -> Result<Option<Watch>> {
+        Ok(None)
     }
 }

@@ -5,9 +5,9 @@ use std::io;
 
 use super::expr::{LIST_ELEM, value};
 use super::plan::{self, Chain, Element, Set};
-use super::{Firewall, Publication, Ruleset};
+use super::{Firewall, Publication, Ruleset, Watch};
 use crate::error::{Error, Result};
-use crate::netlink::nfnetlink::{Batch, CREATE, Kept};
+use crate::netlink::nfnetlink::{Batch, CREATE, Changes, Kept};
 use crate::netlink::nla::Attrs;
 
 /// Messages of the nftables subsystem (`enum nf_tables_msg_types`).
@@ -73,7 +73,12 @@ impl Nftables {
         if let Some((kind, bytes)) = set.data {
             attrs = attrs.be32(6, kind).be32(7, length(bytes));
         }
-        batch.push(message::NEW_SET, CREATE, attrs.be32(10, id));
+        attrs = attrs.be32(10, id);
+        if set.host_order {
+            // NFTNL_UDATA_SET_KEYBYTEORDER, four bytes long: host endian.
+            attrs = attrs.bytes(13, &[&[0, 4], &1_u32.to_ne_bytes()[..]].concat());
+        }
+        batch.push(message::NEW_SET, CREATE, attrs);
     }
 
     fn elements(&self, batch: &mut Batch, kind: u16, set: &str, elements: &BTreeSet<Element>) {
@@ -165,5 +170,18 @@ impl Firewall for Nftables {
         let mut batch = Batch::default();
         self.delete_table(&mut batch);
         self.commit(batch, &format!("delete table {}", self.table))
+    }
+
+    fn watch(&self) -> Result<Option<Watch>> {
+        let changes = Changes::open();
+        let changes = changes.map_err(|source| Error::Firewall {
+            what: "listen for changes".to_owned(),
+            source,
+        })?;
+        Ok(Some(Watch {
+            changes,
+            table: self.table.clone(),
+            ours: self.socket.port(),
+        }))
     }
 }

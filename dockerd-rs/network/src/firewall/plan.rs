@@ -63,6 +63,8 @@ pub(crate) struct Set {
     pub(crate) key_len: usize,
     /// Type and length of the values.
     pub(crate) data: Option<(u32, usize)>,
+    /// The key is in the machine's byte order: a hint for `nft list`, the kernel does not care.
+    pub(crate) host_order: bool,
 }
 
 /// An element: key, and value in a map.
@@ -186,6 +188,7 @@ fn sets() -> Vec<Set> {
         key_type: concat(parts),
         key_len,
         data: None,
+        host_order: parts == [NAME],
     };
     let target = Some((concat(&[ADDRESS, PORT]), 8));
     vec![
@@ -356,3 +359,6 @@ fn jump(chain: &'static str) -> Vec<Expr> {
 fn is_local() -> Expr {
     Expr::Equal(Reg(0), 2_u32.to_ne_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod tests;

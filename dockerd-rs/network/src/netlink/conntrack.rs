@@ -27,14 +27,25 @@ const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 const UDP: u8 = 17;
 
-/// Which connections to forget: UDP ones to one of these ports of the host, or answered by this container.
-#[derive(Debug)]
+/// Which connections to forget: UDP ones to one of these ports of the host, or answered by one of these containers. To find
+/// them the kernel goes through its whole table, some milliseconds even when it is empty; several are looked for at once.
+#[derive(Debug, Default)]
 pub(crate) struct Forget {
     pub(crate) host_ports: BTreeSet<u16>,
-    pub(crate) container_ip: Ipv4Addr,
+    pub(crate) containers: BTreeSet<Ipv4Addr>,
 }
 
 impl Forget {
+    /// Looks for what `other` looks for, too.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.host_ports.extend(other.host_ports);
+        self.containers.extend(other.containers);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.host_ports.is_empty()
+    }
+
     fn wants(&self, entry: &[u8]) -> bool {
         let original = find(entry, TUPLE_ORIGINAL).and_then(Tuple::read);
         let reply = find(entry, TUPLE_REPLY).and_then(Tuple::read);
@@ -42,7 +53,7 @@ impl Forget {
             return false;
         };
         original.protocol == UDP
-            && (self.host_ports.contains(&original.to_port) || reply.from == self.container_ip.octets())
+            && (self.host_ports.contains(&original.to_port) || self.containers.contains(&Ipv4Addr::from(reply.from)))
     }
 }
 
@@ -141,7 +152,7 @@ mod tests {
         let container_ip = Ipv4Addr::new(172, 17, 0, 2);
         let forget = Forget {
             host_ports: BTreeSet::from([53]),
-            container_ip,
+            containers: BTreeSet::from([container_ip]),
         };
         assert!(forget.wants(&entry(17, 53, [10, 0, 0, 1])));
         assert!(forget.wants(&entry(17, 99, [172, 17, 0, 2])));

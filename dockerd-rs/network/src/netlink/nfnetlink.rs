@@ -4,14 +4,19 @@
 //! the last change is gone, which takes a grace period of RCU: ten milliseconds for nothing.
 
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::socket::SockProtocol;
 
-use super::nla::Attrs;
+use super::nla::{Attrs, find};
 use super::socket::{HEADER, Socket};
 
 /// `NFNL_SUBSYS_NFTABLES`.
 const SUBSYSTEM: u16 = 10;
+/// `NFT_MSG_NEWGEN`, the end of a change.
+const NEW_GENERATION: u16 = 15;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NLM_F_REQUEST: u16 = 1;
@@ -23,18 +28,65 @@ pub(crate) const FAMILY: u8 = 2;
 
 /// A netfilter socket that is opened when first needed and kept.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(Option<Socket>);
+pub(crate) struct Kept {
+    socket: Option<Socket>,
+    /// Its port, for those who must know our own changes from others'.
+    port: Arc<AtomicU32>,
+}
 
 impl Kept {
+    /// Where the port of the present socket is found.
+    pub(crate) fn port(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.port)
+    }
+
     /// Lets `work` use the socket. After a failure it is closed: an answer may be left in it that nobody waits for any more.
     pub(crate) fn with<T>(&mut self, work: impl FnOnce(&mut Socket) -> io::Result<T>) -> io::Result<T> {
-        let mut socket = match self.0.take() {
+        let mut socket = match self.socket.take() {
             Some(socket) => socket,
-            None => Socket::open(SockProtocol::NetlinkNetFilter)?,
+            None => {
+                let socket = Socket::open(SockProtocol::NetlinkNetFilter)?;
+                self.port.store(socket.port()?, Ordering::SeqCst);
+                socket
+            }
         };
         let result = work(&mut socket)?;
-        self.0 = Some(socket);
+        self.socket = Some(socket);
         Ok(result)
+    }
+}
+
+/// What the kernel tells of every change to nftables.
+#[derive(Debug)]
+pub(crate) struct Changes(Socket);
+
+impl Changes {
+    pub(crate) fn open() -> io::Result<Self> {
+        // NFNLGRP_NFTABLES is group 7.
+        Socket::listen(SockProtocol::NetlinkNetFilter, 1 << 6).map(Self)
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Reads what has been told; true when somebody other than `ours` changed this table of family `ip`. When more was told
+    /// than could be kept, it is taken to be so.
+    pub(crate) fn concern(&mut self, table: &str, ours: u32) -> io::Result<bool> {
+        let mut concerned = false;
+        let read = self.0.receive(|frame| {
+            // Every kind of message names its table in attribute 1; NEWGEN (15) has another there.
+            let of_tables = frame.kind >> 8 == SUBSYSTEM && frame.kind & 0xff != NEW_GENERATION;
+            let (family, attrs) = frame.payload.split_at_checked(4).unwrap_or_default();
+            if of_tables && frame.port != ours && family.first() == Some(&FAMILY) {
+                concerned |= find(attrs, 1).and_then(|name| name.strip_suffix(&[0])) == Some(table.as_bytes());
+            }
+            Ok(())
+        });
+        match read {
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => Ok(true),
+            other => other.map(|()| concerned),
+        }
     }
 }
 

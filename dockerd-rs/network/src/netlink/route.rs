@@ -11,7 +11,7 @@ use netlink_packet_core::{
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    LinkMessage, State,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -26,6 +26,9 @@ use crate::error::{Error, Result};
 /// Links that are about to be deleted. Another daemon of ours may use it too: whose link is in it is dead either way.
 const GROUP_OF_THE_DEAD: u32 = 0x6465_6164;
 
+/// Marks bridges that we made.
+const ALIAS: &str = "docker-rs";
+
 /// What a dump is asked for again when links change under it.
 const DUMP_TRIES: usize = 5;
 
@@ -38,6 +41,16 @@ pub(crate) struct Link {
     pub(crate) is_bridge: bool,
     /// Index of the bridge it is a port of; 0 for none.
     pub(crate) master: u32,
+    /// Carries packets: both ends are up and the kernel has taken notice of it.
+    pub(crate) running: bool,
+    alias: String,
+}
+
+impl Link {
+    /// Whether a daemon of ours made it, be it one whose state is lost.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.alias == ALIAS
+    }
 }
 
 /// A pair of virtual Ethernet links, one end a port of a bridge, the other in a container.
@@ -79,7 +92,7 @@ impl Route {
         )
     }
 
-    /// Makes a bridge with a hardware address of its own, so that it does not change with its ports.
+    /// Makes a bridge with a hardware address of its own, so that it does not change with its ports, and marks it as ours.
     pub(crate) fn create_bridge(&mut self, name: &str, mac: MacAddr, mtu: u32) -> Result<()> {
         let mut link = LinkMessage::default();
         link.attributes.push(LinkAttribute::IfName(name.to_owned()));
@@ -93,7 +106,11 @@ impl Route {
             format!("create bridge {name}"),
             NLM_F_CREATE | NLM_F_EXCL,
             RouteNetlinkMessage::NewLink(link),
-        )
+        )?;
+        let mut mark = LinkMessage::default();
+        mark.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        mark.attributes.push(LinkAttribute::IfAlias(ALIAS.to_owned()));
+        self.change(format!("mark bridge {name}"), 0, RouteNetlinkMessage::SetLink(mark))
     }
 
     /// Makes a pair in one request: the host's end up and a port of its bridge, the peer at once in the other namespace.
@@ -345,10 +362,14 @@ fn read_link(message: &LinkMessage) -> Link {
         up: message.header.flags.contains(LinkFlags::Up),
         is_bridge: false,
         master: 0,
+        running: false,
+        alias: String::new(),
     };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::OperState(state) => link.running = *state == State::Up,
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Controller(index) => link.master = *index,
             LinkAttribute::LinkInfo(infos) => {
                 link.is_bridge = infos

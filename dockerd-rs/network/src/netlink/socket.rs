@@ -1,11 +1,11 @@
 //! A synchronous netlink socket: send a request, read frames until it is answered.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, getsockname, recv, send, setsockopt,
+    socket, sockopt,
 };
 
 /// Length of `struct nlmsghdr`.
@@ -32,19 +32,35 @@ pub(crate) struct Frame<'a> {
     pub(crate) kind: u16,
     flags: u16,
     sequence: u32,
+    /// Port of the socket that asked for it, or caused it.
+    pub(crate) port: u32,
     pub(crate) payload: &'a [u8],
 }
 
 impl Socket {
     /// Opens a socket of `protocol` in the network namespace of the calling thread.
     pub(crate) fn open(protocol: SockProtocol) -> io::Result<Self> {
+        Self::listen(protocol, 0)
+    }
+
+    /// As [`Socket::open`], to hear what is told to `groups` (a mask).
+    pub(crate) fn listen(protocol: SockProtocol, groups: u32) -> io::Result<Self> {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self {
             fd,
             sequence: 0,
             buffer: vec![0; BUFFER],
         })
+    }
+
+    /// The number that the kernel knows this socket by, in its network namespace.
+    pub(crate) fn port(&self) -> io::Result<u32> {
+        Ok(getsockname::<NetlinkAddr>(self.fd.as_raw_fd())?.pid())
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Makes room for `bytes` of one message (a large batch) in the send buffer.
@@ -158,7 +174,7 @@ impl Socket {
     }
 
     /// Reads one datagram and shows its frames.
-    fn receive(&mut self, mut see: impl FnMut(&Frame<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn receive(&mut self, mut see: impl FnMut(&Frame<'_>) -> io::Result<()>) -> io::Result<()> {
         let (fd, buffer) = (self.fd.as_raw_fd(), &mut self.buffer);
         let length = retry(|| recv(fd, buffer, MsgFlags::MSG_TRUNC))?;
         let mut rest = self.buffer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
@@ -187,6 +203,7 @@ fn split_frame(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
         kind: u16_at(bytes, 4)?,
         flags: u16_at(bytes, 6)?,
         sequence: u32_at(bytes, 8)?,
+        port: u32_at(bytes, 12)?,
         payload,
     };
     Some((frame, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))

@@ -299,7 +299,12 @@ pub fn ask_udp_by(socket: &UdpSocket, to: impl Into<IpAddr>, port: u16) -> std::
     Ok(String::from_utf8_lossy(&answer[..length]).parse().unwrap())
 }
 
-/// Whether a TCP server answers at all.
+/// Whether a TCP server that should answer does.
+pub fn answers(to: impl Into<IpAddr>, port: u16) -> bool {
+    Talk::open(to, port).and_then(|mut talk| talk.ask()).is_ok()
+}
+
+/// Whether a TCP server that should not answer does.
 pub fn reaches(to: impl Into<IpAddr>, port: u16) -> bool {
     let addr = SocketAddr::new(to.into(), port);
     let Ok(stream) = TcpStream::connect_timeout(&addr, SILENCE) else {

@@ -257,3 +257,6 @@ fn check_memory(memory: &LinuxMemory) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

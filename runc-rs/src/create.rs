@@ -1,0 +1,492 @@
+//! `create`: from a bundle to a process that waits for `start`.
+//!
+//! The parent forks first and makes the cgroup while the child makes namespaces and mounts; they meet where the child enters
+//! the cgroup. Whatever fails, everything is taken back: process, cgroup, directory.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxResources, Spec};
+use runc_rs_cgroups::cgroup::UNIFIED;
+use runc_rs_cgroups::{Cgroup, Driver, Host};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use crate::channel::{Channel, Message};
+use crate::hooks::{self, HookState};
+use crate::init::{self, Context};
+use crate::options::{CreateOptions, Created, Io};
+use crate::plan::Plan;
+use crate::plan::namespaces::name;
+use crate::record::{Record, VERSION};
+use crate::seccomp::Filter;
+use crate::spawn::{self, PidNamespace};
+use crate::store::{Directory, write_atomically};
+use crate::sys::{mounts as sys, process};
+use crate::{Error, Status, procinfo, sockets};
+
+/// Everything that is known before anything is made.
+struct Prepared {
+    plan: Plan,
+    spec: Spec,
+    filter: Option<Filter>,
+    host: Host,
+    cgroup: Cgroup,
+    joins: Vec<(i32, OwnedFd)>,
+    pid_namespace: PidNamespace,
+    warnings: Vec<String>,
+}
+
+/// Creates container `id` in the state directory `root`.
+pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
+    crate::store::check_id(id)?;
+    let prepared = prepare(id, &mut options)?;
+    // The lock is held until everything is made, or taken back.
+    let (directory, _lock) = Directory::create(root, id)?;
+    let mut undo = Undo {
+        directory,
+        cgroup: None,
+        pid: None,
+        poststop: None,
+    };
+    match build(&prepared, &mut undo, id, options) {
+        Ok((pid, console)) => Ok(Created {
+            pid,
+            pidfd: open_pidfd(pid),
+            console,
+            warnings: prepared.warnings,
+        }),
+        Err(error) => {
+            undo.run();
+            Err(error)
+        }
+    }
+}
+
+pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Reads and checks all input.
+fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+    let bundle = options
+        .bundle
+        .canonicalize()
+        .map_err(|error| Error::file("open", &options.bundle, error))?;
+    let (spec, mut warnings) = match options.spec.take() {
+        Some(spec) => (spec, Vec::new()),
+        None => crate::load_spec_with_warnings(&bundle)?,
+    };
+    runtime_spec::validate(&spec).map_err(|error| Error::config(error.field, error.reason))?;
+    let mut plan = Plan::new(&spec, &bundle, &mut warnings)?;
+    plan.rootfs = check_rootfs(&plan.rootfs)?;
+    check_io(&plan, &options.io)?;
+    let linux = spec.linux().as_ref();
+    let filter = linux
+        .and_then(|linux| linux.seccomp().as_ref())
+        .map(Filter::compile)
+        .transpose()?
+        .flatten();
+    let host = Host::detect().map_err(|error| Error::Cgroup(error.to_string()))?;
+    let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let cgroup = Cgroup::new(
+        &host,
+        &runc_rs_cgroups::host::container_path(path, id),
+        Driver::Cgroupfs,
+    )
+    .map_err(|error| Error::Cgroup(error.to_string()))?;
+    let (joins, pid_namespace) = open_namespaces(&plan)?;
+    Ok(Prepared {
+        plan,
+        spec,
+        filter,
+        host,
+        cgroup,
+        joins,
+        pid_namespace,
+        warnings,
+    })
+}
+
+fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
+    let invalid = |message: String| Error::System {
+        action: format!("invalid rootfs {}", rootfs.display()),
+        source: std::io::Error::other(message),
+    };
+    let real = rootfs
+        .canonicalize()
+        .map_err(|error| Error::system(format!("invalid rootfs: stat {}", rootfs.display()), error))?;
+    if !real.is_dir() {
+        return Err(invalid("not a directory".into()));
+    }
+    if real == Path::new("/") {
+        return Err(invalid("the host's root cannot be a container's".into()));
+    }
+    Ok(real)
+}
+
+fn check_io(plan: &Plan, io: &Io) -> Result<(), Error> {
+    match (plan.process.terminal, io) {
+        (true, Io::Inherit | Io::Fds { .. }) => Err(Error::config(
+            "process.terminal",
+            "cannot allocate tty if runc will detach without setting console socket",
+        )),
+        (false, Io::Terminal | Io::ConsoleSocket(_)) => Err(Error::config(
+            "process.terminal",
+            "cannot use console socket if runc will not detach or allocate tty",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Opens the namespaces to join, each checked to be of its type.
+fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNamespace), Error> {
+    let mut joins = Vec::new();
+    let in_child = init::namespaces::child_makes_pid_namespace(plan);
+    let mut pid = if plan.namespaces.new & libc::CLONE_NEWPID != 0 && !in_child {
+        PidNamespace::New
+    } else {
+        PidNamespace::Own
+    };
+    for (flag, path) in &plan.namespaces.join {
+        let fd = openat(
+            CWD,
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+        )
+        .map_err(|error| Error::file("open", path, error))?;
+        match sys::namespace_type(fd.as_fd()) {
+            Ok(found) if found == *flag => {}
+            Ok(found) => {
+                let message = format!(
+                    "{} is a {} namespace, not a {} namespace",
+                    path.display(),
+                    name(found),
+                    name(*flag)
+                );
+                return Err(Error::config("linux.namespaces", message));
+            }
+            Err(error) => return Err(Error::file("not a namespace:", path, error)),
+        }
+        if *flag == libc::CLONE_NEWPID {
+            pid = PidNamespace::Join(fd);
+        } else {
+            joins.push((*flag, fd));
+        }
+    }
+    Ok((joins, pid))
+}
+
+/// The files through which a process moves itself into the cgroup. On v1 `tasks`: a thread that moves only itself spares the
+/// kernel the machine-wide lock and grace period that `cgroup.procs` costs. The child has one thread, so that is all of it.
+pub(crate) fn cgroup_files(cgroup: &Cgroup) -> Vec<CString> {
+    let mut files: Vec<CString> = cgroup
+        .paths()
+        .iter()
+        .filter_map(|(controller, directory)| {
+            let file = if controller == UNIFIED { "cgroup.procs" } else { "tasks" };
+            CString::new(directory.join(file).as_os_str().as_bytes()).ok()
+        })
+        .collect();
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+/// Makes the container. What is made is put into `undo` before it is made.
+fn build(
+    prepared: &Prepared,
+    undo: &mut Undo,
+    id: &str,
+    options: CreateOptions,
+) -> Result<(i32, Option<OwnedFd>), Error> {
+    let mut record = first_record(prepared, id, options.no_new_keyring);
+    undo.directory.save(&record)?;
+    if let Some(filter) = &prepared.filter {
+        undo.directory.save_filter(&filter.to_bytes())?;
+    }
+    let console_socket = match &options.io {
+        Io::ConsoleSocket(path) => Some(sockets::connect_to(path)?),
+        _ => None,
+    };
+    let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
+    let (channel, first) = fork(prepared, undo, &record, options)?;
+    undo.pid = Some(first);
+    undo.cgroup = Some(prepared.cgroup.clone());
+    make_cgroup(prepared)?;
+    say_go(&channel, first)?;
+    let (pid, console) = converse(prepared, undo, &channel, first, &record)?;
+    if prepared.plan.process.terminal && console.is_none() {
+        return Err(Error::Process("the terminal did not arrive".into()));
+    }
+    record.pid = pid;
+    record.start_time = procinfo::read(pid)
+        .filter(|info| !info.ended)
+        .map(|info| info.start_time)
+        .ok_or_else(|| Error::Process("the container's process has ended".into()))?;
+    undo.directory.save(&record)?;
+    let console = hand_over(console, console_socket)?;
+    announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
+    Ok((pid, console))
+}
+
+/// Sends the terminal to the socket where there is one, else gives it back for the caller.
+pub(crate) fn hand_over(console: Option<OwnedFd>, socket: Option<OwnedFd>) -> Result<Option<OwnedFd>, Error> {
+    match (console, socket) {
+        (Some(console), Some(socket)) => {
+            sockets::send_fd(&socket, console.as_fd(), "/dev/ptmx")?;
+            Ok(None)
+        }
+        (console, _) => Ok(console),
+    }
+}
+
+/// Writes the pid file, sends the pidfd.
+pub(crate) fn announce(pid: i32, pid_file: Option<&Path>, pidfd_socket: Option<&Path>) -> Result<(), Error> {
+    if let Some(path) = pid_file {
+        write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
+    }
+    if let Some(path) = pidfd_socket {
+        let pidfd = open_pidfd(pid).ok_or_else(|| Error::Process("the process has ended".into()))?;
+        sockets::send_fd(sockets::connect_to(path)?, pidfd.as_fd(), &format!("{pid}"))?;
+    }
+    Ok(())
+}
+
+fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
+    let plan = &prepared.plan;
+    let mut hooks = crate::plan::Hooks::default();
+    hooks.poststart.clone_from(&plan.hooks.poststart);
+    hooks.poststop.clone_from(&plan.hooks.poststop);
+    Record {
+        version: VERSION,
+        oci_version: prepared.spec.version().clone(),
+        id: id.into(),
+        bundle: plan.bundle.clone(),
+        rootfs: plan.rootfs.clone(),
+        created: jiff::Timestamp::now().to_string(),
+        owner: rustix::process::geteuid().as_raw(),
+        pid: 0,
+        start_time: 0,
+        annotations: prepared
+            .spec
+            .annotations()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+        cgroup_paths: prepared.cgroup.paths().clone(),
+        namespaces: plan.namespaces.all(),
+        own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID != 0,
+        keyring: !no_new_keyring,
+        seccomp: prepared.filter.is_some(),
+        capabilities: plan.process.capabilities,
+        no_new_privileges: plan.process.no_new_privileges,
+        hooks,
+    }
+}
+
+/// The name of the container's session keyring, as runc has it.
+pub(crate) fn keyring_name(id: &str) -> Option<CString> {
+    CString::new(format!("_ses.{id}")).ok()
+}
+
+/// The standard streams as the child takes them.
+pub(crate) fn streams(io: Io) -> Option<[OwnedFd; 3]> {
+    match io {
+        Io::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
+        _ => None,
+    }
+}
+
+/// Forks the child. Returns the parent's end of the channel and the child's process id.
+fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOptions) -> Result<(Channel, i32), Error> {
+    let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
+    let plan = &prepared.plan;
+    let mut userns = Vec::new();
+    for mount in &plan.mounts {
+        let maps = mount.id_maps.as_ref();
+        userns.push(maps.map(|(uids, gids)| spawn::user_namespace(uids, gids)).transpose()?);
+    }
+    let own_cgroup_namespace = plan.namespaces.has(libc::CLONE_NEWCGROUP);
+    let context = Context {
+        plan,
+        channel: child,
+        fifo: undo.directory.make_fifo()?,
+        joins: prepared
+            .joins
+            .iter()
+            .map(|(flag, fd)| Ok((*flag, fd.try_clone()?)))
+            .collect::<std::io::Result<_>>()
+            .map_err(|error| Error::system("dup of a namespace", error))?,
+        cgroup_files: cgroup_files(&prepared.cgroup),
+        cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
+        userns,
+        preserve_fds: options.preserve_fds,
+        stdio: streams(options.io),
+        no_pivot: options.no_pivot,
+        keyring: (!options.no_new_keyring).then(|| keyring_name(&record.id)).flatten(),
+        seccomp: prepared.filter.as_ref(),
+        hook_state: hook_state(record, Status::Creating, 0),
+        progress: init::Progress::default(),
+    };
+    let pid = spawn::fork_into(&prepared.pid_namespace, || init::run(&context))?;
+    Ok((parent, pid))
+}
+
+/// The state that hooks read.
+pub(crate) fn hook_state(record: &Record, status: Status, pid: i32) -> HookState<'_> {
+    HookState {
+        oci_version: &record.oci_version,
+        id: &record.id,
+        status,
+        pid,
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    }
+}
+
+/// Makes the cgroup and puts the limits in force, with the default devices after the configured rules.
+fn make_cgroup(prepared: &Prepared) -> Result<(), Error> {
+    let failed =
+        |error: runc_rs_cgroups::Error| Error::Process(format!("unable to apply cgroup configuration: {error}"));
+    let cgroup = &prepared.cgroup;
+    if cgroup.exists() {
+        let there = cgroup.pids().map_err(failed)?.len();
+        if there != 0 {
+            return Err(Error::Cgroup(format!(
+                "container's cgroup is not empty: {there} process(es) found"
+            )));
+        }
+    }
+    cgroup.create().map_err(failed)?;
+    let configured = prepared
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.resources().as_ref());
+    let mut resources: LinuxResources = configured.cloned().unwrap_or_default();
+    let mut rules = resources.devices().clone().unwrap_or_default();
+    rules.extend(runc_rs_cgroups::devices::default_rules());
+    resources.set_devices(Some(rules));
+    cgroup.set(&resources).map_err(failed)
+}
+
+fn say_go(channel: &Channel, pid: i32) -> Result<(), Error> {
+    // A child that has died said why, or will be found dead.
+    match channel.send(&Message::Go(pid)) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
+            ) =>
+        {
+            Ok(())
+        }
+        result => result.map_err(|error| Error::system("tell the child to go on", error)),
+    }
+}
+
+/// Answers the child until it is ready. Returns its process id and its terminal.
+fn converse(
+    prepared: &Prepared,
+    undo: &mut Undo,
+    channel: &Channel,
+    first: i32,
+    record: &Record,
+) -> Result<(i32, Option<OwnedFd>), Error> {
+    let mut pid = first;
+    let mut console = None;
+    loop {
+        match channel
+            .receive()
+            .map_err(|error| Error::system("hear from the child", error))?
+        {
+            Some(Message::Ready) => return Ok((pid, console)),
+            Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
+            Some(Message::Console(master)) => console = Some(master),
+            Some(Message::Successor(successor)) => {
+                pid = successor;
+                undo.pid = Some(successor);
+                process::reap(first);
+            }
+            Some(Message::MapUsers) => {
+                if let Some(maps) = &prepared.plan.id_maps {
+                    spawn::write_maps(first, &maps.uids, &maps.gids)?;
+                }
+                say_go(channel, first)?;
+            }
+            Some(Message::RunHooks) => {
+                undo.poststop = Some(record.clone());
+                let state = hook_state(record, Status::Creating, pid);
+                hooks::run("prestart", &prepared.plan.hooks.prestart, &state)?;
+                hooks::run("createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
+                say_go(channel, pid)?;
+            }
+            Some(Message::Go(_)) => {}
+            None => return Err(Error::Process(died(pid))),
+        }
+    }
+}
+
+/// runc's prefix for what fails inside, save for the program itself, on whose words callers match.
+pub(crate) fn during_init(text: String) -> String {
+    if text.starts_with("exec: ") || text.starts_with("chdir to cwd") {
+        text
+    } else {
+        format!("error during container init: {text}")
+    }
+}
+
+/// What to say of a child that is gone without a word.
+pub(crate) fn died(pid: i32) -> String {
+    match process::reap(pid) {
+        Some(status) if libc::WIFSIGNALED(status) => {
+            format!(
+                "the container's process was killed by signal {}",
+                libc::WTERMSIG(status)
+            )
+        }
+        Some(status) => format!(
+            "the container's process ended early with status {}",
+            libc::WEXITSTATUS(status)
+        ),
+        None => "the container's process ended early".into(),
+    }
+}
+
+/// What has been made so far, to be taken back when the rest fails.
+struct Undo {
+    directory: Directory,
+    cgroup: Option<Cgroup>,
+    pid: Option<i32>,
+    /// Set once hooks may have run: `poststop` answers them.
+    poststop: Option<Record>,
+}
+
+impl Undo {
+    /// Takes everything back. Best effort: the error that led here is the one to report.
+    fn run(self) {
+        if let Some(pid) = self.pid {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            process::reap(pid);
+        }
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.kill(libc::SIGKILL);
+            let _ = cgroup.delete();
+        }
+        let _ = self.directory.remove();
+        if let Some(record) = &self.poststop {
+            let _ = hooks::run(
+                "poststop",
+                &record.hooks.poststop,
+                &hook_state(record, Status::Stopped, 0),
+            );
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `exec`: a further process in a container.
+
+use std::path::Path;
+
+use oci_spec::runtime::Process;
+use rustix::process::{Pid, Signal};
+
+use crate::channel::{Channel, Message};
+use crate::create::{announce, cgroup_files, died, during_init, hand_over, keyring_name, open_pidfd, streams};
+use crate::init::join::{self, JoinContext};
+use crate::options::{Created, ExecOptions, Io};
+use crate::plan::process::{ProcessPlan, plan_process};
+use crate::record::Record;
+use crate::seccomp::Filter;
+use crate::spawn::{PidNamespace, fork_into};
+use crate::store::Directory;
+use crate::sys::process;
+use crate::{Error, Status, lifecycle, procinfo, sockets};
+
+/// Starts a process in container `id`.
+pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Created, Error> {
+    let directory = Directory::new(root, id)?;
+    let record = directory.load()?;
+    check_status(&record, &directory, options.ignore_paused)?;
+    let mut warnings = Vec::new();
+    let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
+    let filter = if record.seccomp {
+        Some(Filter::from_bytes(&directory.load_filter()?)?)
+    } else {
+        None
+    };
+    let console_socket = match &options.io {
+        Io::ConsoleSocket(path) => Some(sockets::connect_to(path)?),
+        _ => None,
+    };
+    let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
+    let (channel, pid) = fork(&record, &plan, filter.as_ref(), options)?;
+    let finish = || {
+        let console = converse(&channel, pid)?;
+        let console = hand_over(console, console_socket)?;
+        announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
+        Ok(Created {
+            pid,
+            pidfd: open_pidfd(pid),
+            console,
+            warnings,
+        })
+    };
+    finish().inspect_err(|_: &Error| {
+        if let Some(pid) = Pid::from_raw(pid) {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        process::reap(pid);
+    })
+}
+
+fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> Result<(), Error> {
+    let refuse = |status, message: &str| {
+        Err(Error::WrongStatus {
+            id: record.id.clone(),
+            status,
+            message: message.into(),
+        })
+    };
+    match lifecycle::status(record, directory)? {
+        Status::Stopped => refuse(Status::Stopped, "cannot exec in a stopped container"),
+        Status::Creating => refuse(Status::Creating, "cannot exec in a container that is being created"),
+        Status::Paused if !ignore_paused => refuse(
+            Status::Paused,
+            "cannot exec in a paused container (use --ignore-paused to override)",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The process as a plan, with the container's own settings where the process has none.
+fn plan(process: &Process, record: &Record, io: &Io, warnings: &mut Vec<String>) -> Result<ProcessPlan, Error> {
+    let mut plan = plan_process(process, warnings)?;
+    plan.capabilities = plan.capabilities.or(record.capabilities);
+    match (plan.terminal, io) {
+        (true, Io::Inherit | Io::Fds { .. }) => Err(Error::config(
+            "process.terminal",
+            "cannot allocate tty if runc will detach without setting console socket",
+        )),
+        (false, Io::Terminal | Io::ConsoleSocket(_)) => Err(Error::config(
+            "process.terminal",
+            "cannot use console socket if runc will not detach or allocate tty",
+        )),
+        _ => Ok(plan),
+    }
+}
+
+fn fork(
+    record: &Record,
+    plan: &ProcessPlan,
+    filter: Option<&Filter>,
+    options: ExecOptions,
+) -> Result<(Channel, i32), Error> {
+    let gone = || Error::NotRunning(record.id.clone());
+    let init = procinfo::open(record.pid, record.start_time).ok_or_else(gone)?;
+    let pid_namespace = if record.namespaces & libc::CLONE_NEWPID != 0 {
+        PidNamespace::Join(
+            init.try_clone()
+                .map_err(|error| Error::system("dup of the pidfd", error))?,
+        )
+    } else {
+        PidNamespace::Own
+    };
+    let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
+    let context = JoinContext {
+        plan,
+        channel: child,
+        init,
+        namespaces: record.namespaces & !libc::CLONE_NEWPID,
+        cgroup_files: cgroup_files(&lifecycle::cgroup(record)),
+        preserve_fds: options.preserve_fds,
+        stdio: streams(options.io),
+        keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
+        seccomp: filter,
+    };
+    let pid = fork_into(&pid_namespace, || join::run(&context))?;
+    Ok((parent, pid))
+}
+
+/// Listens until the program has been executed: the channel closes itself then.
+fn converse(channel: &Channel, pid: i32) -> Result<Option<std::os::fd::OwnedFd>, Error> {
+    let mut console = None;
+    let mut ready = false;
+    loop {
+        match channel
+            .receive()
+            .map_err(|error| Error::system("hear from the child", error))?
+        {
+            Some(Message::Ready) => ready = true,
+            Some(Message::Console(master)) => console = Some(master),
+            Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
+            Some(_) => {}
+            None if ready => return Ok(console),
+            None => return Err(Error::Process(died(pid))),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The child of `exec`: joins a container and becomes a further process of it.
+
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::setsid;
+
+use super::fail::{Fail, Step};
+use super::{
+    console, finish, join_cgroup, join_keyring, namespaces, quarantine, restrict, set_streams, with_preserved,
+};
+use crate::channel::{Channel, Message};
+use crate::plan::process::ProcessPlan;
+use crate::seccomp::Filter;
+use crate::sys::{mounts as sys, process};
+
+/// Everything the child of `exec` needs.
+pub(crate) struct JoinContext<'a> {
+    pub(crate) plan: &'a ProcessPlan,
+    pub(crate) channel: Channel,
+    /// The container's first process. Its pid namespace was joined before the fork.
+    pub(crate) init: OwnedFd,
+    /// `CLONE_NEW*` flags of the container's namespaces, without the pid namespace.
+    pub(crate) namespaces: i32,
+    pub(crate) cgroup_files: Vec<CString>,
+    pub(crate) stdio: Option<[OwnedFd; 3]>,
+    pub(crate) preserve_fds: u32,
+    pub(crate) keyring: Option<CString>,
+    pub(crate) seccomp: Option<&'a Filter>,
+}
+
+/// Runs the child of `exec`. Never returns.
+pub(crate) fn run(context: &JoinContext<'_>) -> ! {
+    let Fail(text) = match stages(context) {
+        Ok(never) => match never {},
+        Err(fail) => fail,
+    };
+    // A parent that is gone has nobody to tell.
+    let _ = context.channel.send(&Message::Failed(text));
+    process::exit_now(1);
+}
+
+fn stages(context: &JoinContext<'_>) -> Result<Infallible, Fail> {
+    let plan = context.plan;
+    finish::set_oom_score(plan)?;
+    let mut keep: Vec<RawFd> = vec![context.channel.as_fd().as_raw_fd(), context.init.as_raw_fd()];
+    keep.extend(context.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
+    quarantine(&with_preserved(keep, context.preserve_fds))?;
+    join_cgroup(&context.cgroup_files)?;
+    finish::set_rlimits(plan)?;
+    sys::setns(&context.init, context.namespaces).step(|| "setns to the container's namespaces")?;
+    if context.namespaces & libc::CLONE_NEWUSER != 0 {
+        namespaces::become_root()?;
+    }
+    setsid().step(|| "setsid")?;
+    if let Some(name) = &context.keyring {
+        join_keyring(name)?;
+    }
+    let console = if context.plan.terminal {
+        Some(make_console(context)?)
+    } else {
+        None
+    };
+    set_streams(console.as_ref(), context.stdio.as_ref(), plan.uid)?;
+    finish::set_labels(plan)?;
+    finish::set_scheduling(plan)?;
+    let program = restrict(plan, context.seccomp)?;
+    context.channel.send(&Message::Ready).step(|| "tell the parent")?;
+    if let (Some(filter), true) = (context.seccomp, plan.no_new_privileges) {
+        filter.load()?;
+    }
+    Err(program.execute(context.preserve_fds))
+}
+
+fn make_console(context: &JoinContext<'_>) -> Result<OwnedFd, Fail> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, c"/", flags, Mode::empty()).step(|| "open /")?;
+    let pty = console::open(root.as_fd(), context.plan.console_size)?;
+    context
+        .channel
+        .send(&Message::Console(pty.master))
+        .step(|| "send the console")?;
+    Ok(pty.slave)
+}

@@ -1,0 +1,328 @@
+//! The child: executes a plan and becomes the container's process.
+//!
+//! It runs between a `fork` of a possibly multi-threaded program and an `execve`. Nothing here takes a lock of the parent's, and
+//! every descriptor of the host that is not needed is closed first.
+
+mod cgroup_mount;
+pub(crate) mod console;
+mod copy_up;
+mod dev;
+pub(crate) mod fail;
+pub(crate) mod finish;
+pub(crate) mod join;
+mod mask;
+mod mount;
+pub(crate) mod namespaces;
+mod passwd;
+mod procfs;
+mod rootfs;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use rustix::fs::Mode;
+use rustix::process::setsid;
+
+use crate::channel::{Channel, Message};
+use crate::hooks::{self, HookState};
+use crate::plan::Plan;
+use crate::seccomp::Filter;
+use crate::sys::{credentials, mounts as sys, process};
+use fail::{Fail, Step};
+
+/// Everything the child of `create` needs beside the plan: opened or computed before the fork.
+pub(crate) struct Context<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) channel: Channel,
+    /// Open for reading and writing: a read waits for `start`.
+    pub(crate) fifo: OwnedFd,
+    /// Namespaces to join, without the pid namespace.
+    pub(crate) joins: Vec<(i32, OwnedFd)>,
+    /// The files into which a `0` moves the writer into the container's cgroup.
+    pub(crate) cgroup_files: Vec<CString>,
+    pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
+    /// For each mount, the user namespace that maps its ids.
+    pub(crate) userns: Vec<Option<OwnedFd>>,
+    /// What becomes 0, 1, 2; the caller's own when absent.
+    pub(crate) stdio: Option<[OwnedFd; 3]>,
+    pub(crate) preserve_fds: u32,
+    pub(crate) no_pivot: bool,
+    pub(crate) keyring: Option<CString>,
+    pub(crate) seccomp: Option<&'a Filter>,
+    pub(crate) hook_state: HookState<'a>,
+    pub(crate) progress: Progress,
+}
+
+/// What the child has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// It is in its cgroup.
+    in_cgroup: Cell<bool>,
+    /// It is in its cgroup namespace.
+    in_cgroup_namespace: Cell<bool>,
+    /// Its process id in the parent's namespace, once told.
+    pid: Cell<i32>,
+}
+
+impl Context<'_> {
+    /// The descriptors the child needs, ascending.
+    fn needed(&self) -> Vec<RawFd> {
+        let mut fds: Vec<RawFd> = vec![
+            std::os::fd::AsFd::as_fd(&self.channel).as_raw_fd(),
+            self.fifo.as_raw_fd(),
+        ];
+        fds.extend(self.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
+        fds.extend(self.userns.iter().flatten().map(AsRawFd::as_raw_fd));
+        fds.extend(self.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
+        with_preserved(fds, self.preserve_fds)
+    }
+
+    /// Waits for the parent's word; returns the process id it tells.
+    fn wait_go(&self) -> Result<i32, Fail> {
+        match self.channel.receive().step(|| "wait for the parent")? {
+            Some(Message::Go(pid)) => Ok(pid),
+            _ => Err(Fail::new("the parent is gone")),
+        }
+    }
+
+    /// Moves into the cgroup, once the parent has made it.
+    fn enter_cgroup(&self) -> Result<(), Fail> {
+        if self.progress.in_cgroup.replace(true) {
+            return Ok(());
+        }
+        self.wait_go()?;
+        join_cgroup(&self.cgroup_files)
+    }
+
+    /// Moves into the cgroup and makes it the root of a cgroup namespace, where one is asked for.
+    fn enter_cgroup_namespace(&self) -> Result<(), Fail> {
+        self.enter_cgroup()?;
+        if self.plan.namespaces.new & libc::CLONE_NEWCGROUP != 0 && !self.progress.in_cgroup_namespace.replace(true) {
+            sys::unshare(libc::CLONE_NEWCGROUP).step(|| "unshare of the cgroup namespace")?;
+        }
+        Ok(())
+    }
+}
+
+/// `fds` and the preserved ones from 3 on, sorted.
+pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawFd> {
+    fds.extend((0..preserve_fds).filter_map(|n| RawFd::try_from(n.checked_add(3)?).ok()));
+    fds.sort_unstable();
+    fds.dedup();
+    fds
+}
+
+/// Moves the calling process into the cgroup by writing `0` into each file.
+pub(crate) fn join_cgroup(files: &[CString]) -> Result<(), Fail> {
+    use rustix::fs::{CWD, OFlags, openat};
+    for file in files {
+        let step = || format!("join the cgroup by {}", file.to_string_lossy());
+        let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+        rustix::io::write(&fd, b"0").step(step)?;
+    }
+    Ok(())
+}
+
+/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and no process of a
+/// container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd]) -> Result<(), Fail> {
+    process::close_all_but(keep).step(|| "close_range")?;
+    process::reset_signals();
+    process::not_dumpable().step(|| "prctl PR_SET_DUMPABLE")
+}
+
+/// Runs the child of `create`. Never returns.
+pub(crate) fn run(context: &Context<'_>) -> ! {
+    match stages(context) {
+        Ok(never) => match never {},
+        Err((Fail(text), told)) => {
+            // After the parent has gone its way, the container's own standard error is the only place left.
+            if told {
+                let _ = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
+                process::exit_now(255);
+            }
+            let _ = context.channel.send(&Message::Failed(text));
+            process::exit_now(1);
+        }
+    }
+}
+
+/// All stages; the flag of the error says whether the parent has stopped listening.
+fn stages(context: &Context<'_>) -> Result<Infallible, (Fail, bool)> {
+    let program = prepare(context).map_err(|fail| (fail, false))?;
+    Err((launch(context, &program), true))
+}
+
+fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
+    let plan = context.plan;
+    finish::set_oom_score(&plan.process)?;
+    quarantine(&context.needed())?;
+    rustix::process::umask(Mode::empty());
+    if plan.namespaces.in_user_namespace() {
+        // What only the host's root may do comes before the user namespace.
+        context.enter_cgroup()?;
+        finish::set_rlimits(&plan.process)?;
+    }
+    namespaces::enter(context)?;
+    setsid().step(|| "setsid")?;
+    if let Some(name) = &context.keyring {
+        join_keyring(name)?;
+    }
+    let console = build_root(context)?;
+    set_streams(console.as_ref(), context.stdio.as_ref(), plan.process.uid)?;
+    set_names(plan)?;
+    finish::set_labels(&plan.process)?;
+    finish::set_scheduling(&plan.process)?;
+    if !plan.namespaces.in_user_namespace() {
+        finish::set_rlimits(&plan.process)?;
+    }
+    restrict(&plan.process, context.seccomp)
+}
+
+/// Standard streams: the terminal, or the given descriptors, or the caller's.
+pub(crate) fn set_streams(console: Option<&OwnedFd>, stdio: Option<&[OwnedFd; 3]>, uid: u32) -> Result<(), Fail> {
+    if let Some(console) = console {
+        return console::take_over(console, uid);
+    }
+    for (target, fd) in (0..).zip(stdio.into_iter().flatten()) {
+        process::dup_to(fd, target).step(|| "dup of a standard stream")?;
+    }
+    Ok(())
+}
+
+/// From here on the process has only the privileges of the container's program.
+pub(crate) fn restrict(
+    plan: &crate::plan::process::ProcessPlan,
+    seccomp: Option<&Filter>,
+) -> Result<finish::Program, Fail> {
+    if plan.no_new_privileges {
+        credentials::set_no_new_privileges().step(|| "unable to set no new privileges")?;
+    }
+    // Without no_new_privs a filter needs a privilege that is about to be dropped.
+    if let (Some(filter), false) = (seccomp, plan.no_new_privileges) {
+        filter.load()?;
+    }
+    finish::drop_privileges(plan)?;
+    finish::find_program(plan)
+}
+
+/// Everything up to `pivot_root`. Returns the terminal, when there is one.
+fn build_root(context: &Context<'_>) -> Result<Option<OwnedFd>, Fail> {
+    let plan = context.plan;
+    let mut rootfs = rootfs::Rootfs::new(plan)?;
+    rootfs.mount_all(plan, &context.cgroup_steps, &context.userns, || {
+        context.enter_cgroup_namespace()
+    })?;
+    context.enter_cgroup_namespace()?;
+    rootfs.make_dev(plan)?;
+    run_hooks(context)?;
+    let console = if context.plan.process.terminal {
+        Some(make_console(context, &rootfs)?)
+    } else {
+        None
+    };
+    rootfs.seal(plan)?;
+    rootfs.enter(plan, context.no_pivot)?;
+    Ok(console)
+}
+
+/// Makes the terminal, binds it to `/dev/console` and gives the parent its master. Returns the slave.
+fn make_console(context: &Context<'_>, rootfs: &rootfs::Rootfs) -> Result<OwnedFd, Fail> {
+    let pty = console::open(rootfs.root(), context.plan.process.console_size)?;
+    if context.plan.set_up_dev {
+        dev::bind_console(rootfs.root(), &pty.slave)?;
+    }
+    context
+        .channel
+        .send(&Message::Console(pty.master))
+        .step(|| "send the console")?;
+    Ok(pty.slave)
+}
+
+/// `prestart` and `createRuntime` run in the parent, `createContainer` here; all before the root is changed.
+fn run_hooks(context: &Context<'_>) -> Result<(), Fail> {
+    let hooks = &context.plan.hooks;
+    if hooks.prestart.is_empty()
+        && hooks.create_runtime.is_empty()
+        && hooks.create_container.is_empty()
+        && hooks.start_container.is_empty()
+    {
+        return Ok(());
+    }
+    context.channel.send(&Message::RunHooks).step(|| "ask for the hooks")?;
+    let pid = context.wait_go()?;
+    context.progress.pid.set(pid);
+    let state = HookState {
+        pid,
+        ..context.hook_state.clone()
+    };
+    hooks::run("createContainer", &hooks.create_container, &state).map_err(|error| Fail(error.to_string()))
+}
+
+pub(crate) fn join_keyring(name: &CString) -> Result<(), Fail> {
+    match credentials::join_session_keyring(name) {
+        // A kernel without keyrings has none to protect.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        result => result.step(|| "unable to join session keyring"),
+    }
+}
+
+/// Host name, domain name, kernel parameters.
+fn set_names(plan: &Plan) -> Result<(), Fail> {
+    if let Some(name) = &plan.hostname {
+        credentials::set_host_name(name.as_bytes()).step(|| "sethostname")?;
+    }
+    if let Some(name) = &plan.domainname {
+        credentials::set_domain_name(name.as_bytes()).step(|| "setdomainname")?;
+    }
+    if !plan.sysctl.is_empty() {
+        let procfs = procfs::Procfs::new()?;
+        for (path, value) in &plan.sysctl {
+            procfs.write(&format!("sys/{path}"), value.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells the parent that all is set up, waits for `start`, executes. Returns only on failure.
+fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
+    let waited = context
+        .channel
+        .send(&Message::Ready)
+        .step(|| "tell the parent")
+        .and_then(|()| wait_for_start(context));
+    if let Err(fail) = waited {
+        return fail;
+    }
+    let hooks = &context.plan.hooks.start_container;
+    if !hooks.is_empty() {
+        let state = HookState {
+            pid: context.progress.pid.get(),
+            status: crate::Status::Created,
+            ..context.hook_state.clone()
+        };
+        if let Err(error) = hooks::run("startContainer", hooks, &state) {
+            return Fail(error.to_string());
+        }
+    }
+    if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges) {
+        if let Err(fail) = filter.load() {
+            return fail;
+        }
+    }
+    program.execute(context.preserve_fds)
+}
+
+fn wait_for_start(context: &Context<'_>) -> Result<(), Fail> {
+    let mut byte = [0_u8; 1];
+    loop {
+        match rustix::io::read(&context.fifo, &mut byte) {
+            Ok(1) => return Ok(()),
+            Ok(_) => return Err(Fail::new("the start fifo is closed")),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).step(|| "read the start fifo"),
+        }
+    }
+}

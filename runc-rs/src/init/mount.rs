@@ -1,0 +1,301 @@
+//! Carries out the planned mounts, each by descriptor: source tree and destination are opened, checked, and joined, and no path
+//! is looked up a second time.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{self, CWD, FileType, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use super::copy_up;
+use super::fail::{Fail, Step};
+use crate::inroot::{self, Make};
+use crate::plan::mount_options::AttrChange;
+use crate::plan::mounts::{MountKind, MountPlan};
+use crate::sys::mounts::{self as sys, MountAttr};
+
+/// What lies in `/proc` and may be covered all the same (runc's list: files that lxcfs provides, and two harmless ones).
+const ALLOWED_IN_PROC: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// The longest value `fsconfig` takes.
+const FSCONFIG_LIMIT: usize = 255;
+
+/// Puts `tree` (a detached mount) on `destination`.
+pub(crate) fn attach(tree: impl AsFd, destination: impl AsFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, c"", destination, c"", flags)
+}
+
+/// A detached copy of the mount at `path`.
+pub(crate) fn clone_path(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    open_tree(CWD, path, clone_flags(recursive))
+}
+
+/// A detached copy of what `fd` refers to.
+pub(crate) fn clone_fd(fd: impl AsFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    open_tree(fd, c"", clone_flags(recursive) | OpenTreeFlags::AT_EMPTY_PATH)
+}
+
+fn clone_flags(recursive: bool) -> OpenTreeFlags {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags | OpenTreeFlags::AT_RECURSIVE
+    } else {
+        flags
+    }
+}
+
+/// Changes attributes of the mount `fd`.
+pub(crate) fn change(fd: impl AsFd, change: AttrChange, recursive: bool) -> io::Result<()> {
+    if change.is_empty() {
+        return Ok(());
+    }
+    let change = change.normalized();
+    sys::mount_setattr(
+        fd,
+        &MountAttr {
+            set: change.set,
+            clear: change.clear,
+            ..MountAttr::default()
+        },
+        recursive,
+    )
+}
+
+/// Whether `fd` is on a filesystem of this magic number.
+pub(crate) fn is_on(fd: impl AsFd, magic: i64) -> io::Result<bool> {
+    Ok(fs::fstatfs(fd)?.f_type == magic)
+}
+
+/// `PROC_SUPER_MAGIC`.
+pub(crate) const PROC_MAGIC: i64 = 0x9fa0;
+
+/// Executes one mount that is neither of control groups nor a remount. Returns the mount when it has to be made read-only at the end.
+pub(crate) fn mount(
+    root: BorrowedFd<'_>,
+    plan: &MountPlan,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<Option<OwnedFd>, Fail> {
+    let (tree, source) = match &plan.kind {
+        MountKind::Bind { source, recursive } => {
+            let tree = bind(root, plan, source, *recursive, userns);
+            (tree, source.display().to_string())
+        }
+        MountKind::Filesystem { fstype, source } => (
+            filesystem(root, plan, fstype, source),
+            if source.is_empty() {
+                fstype.clone()
+            } else {
+                source.clone()
+            },
+        ),
+        MountKind::Remount => (remount(root, plan), String::new()),
+        MountKind::Cgroup => return Err(Fail::new("a cgroup mount is not a plain one")),
+    };
+    let tree = tree.map_err(|Fail(why)| {
+        Fail(format!(
+            "error mounting {source:?} to rootfs at {:?}: {why}",
+            plan.destination.display().to_string()
+        ))
+    })?;
+    Ok(plan.read_only_at_the_end().then_some(tree))
+}
+
+fn bind(
+    root: BorrowedFd<'_>,
+    plan: &MountPlan,
+    source: &Path,
+    recursive: bool,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Fail> {
+    let tree = clone_path(source, recursive).step(|| format!("stat {}", source.display()))?;
+    let kind = FileType::from_raw_mode(fs::fstat(&tree).step(|| "stat of the source")?.st_mode);
+    let make = if kind == FileType::Directory {
+        Make::Directory
+    } else {
+        Make::File
+    };
+    let destination = open_destination(root, plan, make)?;
+    if plan.destination == Path::new("/proc") && !is_on(&tree, PROC_MAGIC).step(|| "statfs of the source")? {
+        return Err(Fail(format!(
+            "{:?} cannot be mounted because it is not of type proc",
+            "/proc"
+        )));
+    }
+    change(&tree, plan.options.attr, false).step(|| "mount_setattr")?;
+    change(&tree, plan.options.recursive_attr, true).step(|| "mount_setattr recursively")?;
+    if let Some(userns) = userns {
+        let attr = MountAttr {
+            set: sys::ATTR_IDMAP,
+            userns_fd: u64::from(userns.as_raw_fd().unsigned_abs()),
+            ..MountAttr::default()
+        };
+        let recursive = plan.options.idmap == Some(true) || recursive;
+        sys::mount_setattr(&tree, &attr, recursive).step(|| "mount_setattr MOUNT_ATTR_IDMAP")?;
+    }
+    attach(&tree, &destination).step(|| "move_mount")?;
+    propagate(&tree, plan)?;
+    Ok(tree)
+}
+
+fn remount(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<OwnedFd, Fail> {
+    let mount = inroot::open(root, &plan.destination, OFlags::PATH).step(|| "open the destination")?;
+    change(&mount, plan.options.attr, false).step(|| "mount_setattr")?;
+    change(&mount, plan.options.recursive_attr, true).step(|| "mount_setattr recursively")?;
+    propagate(&mount, plan)?;
+    Ok(mount)
+}
+
+/// Sets the propagation types asked for, in their order.
+pub(crate) fn propagate(tree: &OwnedFd, plan: &MountPlan) -> Result<(), Fail> {
+    for (propagation, recursive) in &plan.options.propagation {
+        let attr = MountAttr {
+            propagation: *propagation,
+            ..MountAttr::default()
+        };
+        sys::mount_setattr(tree, &attr, *recursive).step(|| "setting the propagation")?;
+    }
+    Ok(())
+}
+
+/// Opens the destination, making it when missing, and sees that nothing in `/proc` is covered.
+pub(crate) fn open_destination(root: BorrowedFd<'_>, plan: &MountPlan, make: Make) -> Result<OwnedFd, Fail> {
+    let shown = plan.destination.display();
+    let destination =
+        inroot::ensure(root, &plan.destination, make).step(|| format!("create mountpoint for {shown} mount"))?;
+    let in_proc = plan.destination.starts_with("/proc") && plan.destination != Path::new("/proc");
+    let on_proc = plan.destination != Path::new("/proc")
+        && is_on(&destination, PROC_MAGIC).step(|| "statfs of the destination")?;
+    let allowed = ALLOWED_IN_PROC.iter().any(|path| plan.destination == Path::new(path));
+    if (in_proc || on_proc) && !allowed {
+        return Err(Fail(format!(
+            "{shown:?} cannot be mounted because it is inside /proc",
+            shown = shown.to_string()
+        )));
+    }
+    Ok(destination)
+}
+
+fn filesystem(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str, source: &str) -> Result<OwnedFd, Fail> {
+    let destination = if matches!(fstype, "proc" | "sysfs") {
+        ordinary_directory(root, plan, fstype)?
+    } else {
+        open_destination(root, plan, Make::Directory)?
+    };
+    if plan.destination == Path::new("/proc") && fstype != "proc" {
+        return Err(Fail(format!(
+            "{:?} cannot be mounted because it is not of type proc",
+            "/proc"
+        )));
+    }
+    let mut data: Vec<String> = plan
+        .options
+        .data
+        .iter()
+        .flat_map(|d| d.split(','))
+        .map(str::to_owned)
+        .collect();
+    if fstype == "tmpfs" && !data.iter().any(|option| option.starts_with("mode=")) {
+        let mode = fs::fstat(&destination).step(|| "stat of the destination")?.st_mode & 0o7777;
+        data.push(format!("mode={mode:o}"));
+    }
+    if data.iter().any(|option| {
+        option
+            .split_once('=')
+            .is_some_and(|(_, value)| value.len() > FSCONFIG_LIMIT)
+    }) {
+        return classic(root, plan, fstype, source, &data, &destination);
+    }
+    let tree = new_instance(fstype, source, &data, plan)?;
+    if plan.options.copy_up && fstype == "tmpfs" {
+        copy_up::copy(&destination, &tree)?;
+    }
+    attach(&tree, &destination).step(|| "move_mount")?;
+    propagate(&tree, plan)?;
+    Ok(tree)
+}
+
+/// The destination of a proc or sysfs mount: were it a link, the runtime's own later writes would go astray (CVE-2019-19921).
+fn ordinary_directory(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str) -> Result<OwnedFd, Fail> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY;
+    let open = || inroot::open_no_links(root, &plan.destination, directory);
+    let opened = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            inroot::ensure(root, &plan.destination, Make::Directory)
+                .step(|| format!("create mountpoint for {} mount", plan.destination.display()))?;
+            open()
+        }
+        result => result,
+    };
+    opened.map_err(|_| Fail(format!("filesystem {fstype:?} must be mounted on ordinary directory")))
+}
+
+/// A new, detached instance of a filesystem with the mount's attributes.
+fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -> Result<OwnedFd, Fail> {
+    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("fsopen {fstype}"))?;
+    if !source.is_empty() {
+        fsconfig_set_string(&context, "source", source).step(|| format!("fsconfig source={source}"))?;
+    }
+    for option in data
+        .iter()
+        .map(String::as_str)
+        .chain(plan.options.superblock.iter().copied())
+    {
+        match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(&context, key, value),
+            None => fsconfig_set_flag(&context, option),
+        }
+        .step(|| format!("fsconfig {option}"))?;
+    }
+    fsconfig_create(&context).step(|| format!("fsconfig create {fstype}"))?;
+    let mut attr = plan.options.attr.set | plan.options.recursive_attr.set;
+    if plan.read_only_at_the_end() || plan.options.copy_up {
+        attr &= !sys::ATTR_RDONLY;
+    }
+    let flags = MountAttrFlags::from_bits_retain(u32::try_from(attr).unwrap_or(0));
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).step(|| "fsmount")
+}
+
+/// `mount(2)`, for values that are too long for `fsconfig`. The destination is named through the host's `/proc`, which is
+/// still the one in place, and through a descriptor.
+fn classic(
+    root: BorrowedFd<'_>,
+    plan: &MountPlan,
+    fstype: &str,
+    source: &str,
+    data: &[String],
+    destination: &OwnedFd,
+) -> Result<OwnedFd, Fail> {
+    let text = |value: &str| CString::new(value).map_err(|_| Fail::new("an option contains a NUL byte"));
+    let target = text(&format!("/proc/self/fd/{}", destination.as_raw_fd()))?;
+    sys::mount(&text(source)?, &target, &text(fstype)?, 0, &text(&data.join(","))?).step(|| "mount")?;
+    // What was just mounted covers `destination`: open it anew, through the mount.
+    let path = CString::new(plan.destination.as_os_str().as_bytes()).map_err(|_| Fail::new("NUL byte in a path"))?;
+    let tree = inroot::open(
+        root,
+        Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())),
+        OFlags::PATH,
+    )
+    .step(|| "open the new mount")?;
+    change(&tree, plan.options.attr, false).step(|| "mount_setattr")?;
+    propagate(&tree, plan)?;
+    Ok(tree)
+}

@@ -1,0 +1,78 @@
+//! Joining and making namespaces, in the child. The pid namespace was dealt with by the parent before the fork, unless it has
+//! to belong to a user namespace that only the child enters.
+
+use std::os::fd::OwnedFd;
+
+use super::fail::{Fail, Step};
+use super::{Context, fail};
+use crate::channel::Message;
+use crate::plan::namespaces::name;
+use crate::sys::process::{self, Fork};
+use crate::sys::{credentials, mounts as sys, net};
+
+/// Whether the pid namespace of this plan is made by the child itself, after it entered the user namespace that shall own it.
+pub(crate) fn child_makes_pid_namespace(plan: &crate::plan::Plan) -> bool {
+    plan.namespaces.in_user_namespace() && plan.namespaces.new & libc::CLONE_NEWPID != 0
+}
+
+/// Joins what is to be joined and makes what is to be made. May return in another process than the one that called it: a sibling,
+/// and a child of the same parent.
+pub(crate) fn enter(context: &Context<'_>) -> Result<(), Fail> {
+    let plan = context.plan;
+    for (flag, fd) in &context.joins {
+        join(*flag, fd)?;
+    }
+    let new = plan.namespaces.new;
+    if new & libc::CLONE_NEWUSER != 0 {
+        sys::unshare(libc::CLONE_NEWUSER).step(|| "unshare of the user namespace")?;
+        context
+            .channel
+            .send(&Message::MapUsers)
+            .step(|| "ask for the user mappings")?;
+        context.wait_go()?;
+    }
+    if plan.namespaces.in_user_namespace() {
+        become_root()?;
+    }
+    let now = new & !(libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP | libc::CLONE_NEWPID);
+    sys::unshare(now).step(|| "unshare of the namespaces")?;
+    if !plan.time_offsets.is_empty() {
+        std::fs::write("/proc/self/timens_offsets", &plan.time_offsets).step(|| "write /proc/self/timens_offsets")?;
+    }
+    if child_makes_pid_namespace(plan) {
+        sys::unshare(libc::CLONE_NEWPID).step(|| "unshare of the pid namespace")?;
+        if let Fork::Parent(pid) = process::fork_sibling().step(|| "clone into the pid namespace")? {
+            context
+                .channel
+                .send(&Message::Successor(pid))
+                .step(|| "tell the successor's pid")?;
+            process::exit_now(0);
+        }
+    }
+    if new & libc::CLONE_NEWNET != 0 {
+        net::loopback_up().step(|| "setting lo up")?;
+    }
+    Ok(())
+}
+
+fn join(flag: i32, fd: &OwnedFd) -> Result<(), fail::Fail> {
+    sys::setns(fd, flag).step(|| format!("setns to the {} namespace", name(flag)))
+}
+
+/// In a user namespace the ids are those of the host's caller until they are changed: files must belong to the container's root.
+pub(crate) fn become_root() -> Result<(), Fail> {
+    // A namespace without a mapping for 0 leaves the ids as they are.
+    for result in [credentials::set_gid(0), credentials::set_uid(0)] {
+        match result {
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+                return Err(error).step(|| "become root in the user namespace");
+            }
+            _ => {}
+        }
+    }
+    // Where setgroups is denied there is nothing to drop.
+    match credentials::set_groups(&[]) {
+        Err(error) if error.raw_os_error() != Some(libc::EPERM) => Err(error).step(|| "setgroups"),
+        _ => Ok(()),
+    }
+}

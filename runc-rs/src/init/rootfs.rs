@@ -1,0 +1,158 @@
+//! The root filesystem, from the host's tree to `pivot_root`.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
+use rustix::process::{chdir, chroot, fchdir, pivot_root};
+
+use super::fail::{Fail, Step};
+use super::{cgroup_mount, dev, mask, mount};
+use crate::inroot;
+use crate::plan::Plan;
+use crate::plan::mount_options::AttrChange;
+use crate::plan::mounts::MountKind;
+use crate::sys::mounts::{self as sys, ATTR_RDONLY, MountAttr};
+
+/// A root filesystem under construction.
+#[derive(Debug)]
+pub(crate) struct Rootfs {
+    root: OwnedFd,
+    /// Mounts that become read-only when everything beneath them has been made.
+    late_read_only: Vec<OwnedFd>,
+}
+
+impl Rootfs {
+    /// Cuts the host's tree off from propagation and puts a copy of the root filesystem's mounts over it.
+    pub(crate) fn new(plan: &Plan) -> Result<Self, Fail> {
+        let (flag, _) = plan.root_propagation.unwrap_or((libc::MS_SLAVE, true));
+        let shared = flag == libc::MS_SHARED;
+        if shared {
+            // The host's peers stay peers, so that a volume may propagate; only the mount that the root lies on is cut off,
+            // or the root itself would appear on the host.
+            make_parent_private(&plan.rootfs)?;
+        } else {
+            let flag = if flag == libc::MS_UNBINDABLE {
+                libc::MS_PRIVATE
+            } else {
+                flag
+            };
+            sys::set_propagation(c"/", flag | libc::MS_REC).step(|| "setting the propagation of /")?;
+        }
+        let root = mount::clone_path(&plan.rootfs, true)
+            .step(|| format!("error preparing rootfs: open_tree {}", plan.rootfs.display()))?;
+        let private = MountAttr {
+            propagation: libc::MS_PRIVATE,
+            ..MountAttr::default()
+        };
+        sys::mount_setattr(&root, &private, false).step(|| "error preparing rootfs: mount_setattr")?;
+        move_mount(
+            &root,
+            c"",
+            rustix::fs::CWD,
+            &plan.rootfs,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .step(|| format!("error preparing rootfs: move_mount {}", plan.rootfs.display()))?;
+        Ok(Self {
+            root,
+            late_read_only: Vec::new(),
+        })
+    }
+
+    /// The root's descriptor.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Carries out all mounts in their order. `enter_cgroup` is called before the first one of control groups.
+    pub(crate) fn mount_all(
+        &mut self,
+        plan: &Plan,
+        cgroup_steps: &[runc_rs_cgroups::mounts::Step],
+        userns: &[Option<OwnedFd>],
+        mut enter_cgroup: impl FnMut() -> Result<(), Fail>,
+    ) -> Result<(), Fail> {
+        for (index, planned) in plan.mounts.iter().enumerate() {
+            if planned.kind == MountKind::Cgroup {
+                enter_cgroup()?;
+                cgroup_mount::mount(self.root.as_fd(), planned, cgroup_steps)?;
+                continue;
+            }
+            let userns = userns.get(index).and_then(Option::as_ref).map(AsFd::as_fd);
+            if let Some(late) = mount::mount(self.root.as_fd(), planned, userns)? {
+                self.late_read_only.push(late);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `/dev`.
+    pub(crate) fn make_dev(&self, plan: &Plan) -> Result<(), Fail> {
+        if !plan.set_up_dev {
+            return Ok(());
+        }
+        dev::make_nodes(self.root(), &plan.devices, plan.namespaces.in_user_namespace())?;
+        dev::make_links(self.root())
+    }
+
+    /// Makes the working directory when it is missing, masks, and makes read-only what is to be.
+    pub(crate) fn seal(&self, plan: &Plan) -> Result<(), Fail> {
+        let cwd = crate::plan::mounts::clean(&plan.process.cwd);
+        // Best effort, as in runc: entering it reports what is wrong.
+        let _ = inroot::ensure(self.root(), &cwd, inroot::Make::Directory);
+        mask::read_only(self.root(), &plan.readonly_paths)?;
+        mask::mask(self.root(), &plan.masked_paths)?;
+        let read_only = AttrChange {
+            set: ATTR_RDONLY,
+            clear: 0,
+        };
+        for late in &self.late_read_only {
+            mount::change(late, read_only, false).step(|| "error remounting read-only")?;
+        }
+        if plan.root_readonly {
+            mount::change(&self.root, read_only, false).step(|| "error making the root read-only")?;
+        }
+        Ok(())
+    }
+
+    /// Makes this tree the root of the process, and takes the host's away.
+    pub(crate) fn enter(self, plan: &Plan, no_pivot: bool) -> Result<(), Fail> {
+        fchdir(&self.root).step(|| "fchdir to the root")?;
+        if no_pivot {
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            move_mount(&self.root, c"", rustix::fs::CWD, c"/", flags).step(|| "move_mount of the root to /")?;
+            chroot(c".").step(|| "chroot")?;
+        } else {
+            // The old root ends up on top of the new one, at ".", and is taken off from there.
+            pivot_root(c".", c".").step(|| "pivot_root")?;
+            sys::set_propagation(c".", libc::MS_SLAVE | libc::MS_REC).step(|| "making the old root a slave")?;
+            unmount(c".", UnmountFlags::DETACH).step(|| "unmount of the old root")?;
+        }
+        chdir(c"/").step(|| "chdir to /")?;
+        if let Some((flag, recursive)) = plan.root_propagation {
+            let attr = MountAttr {
+                propagation: flag,
+                ..MountAttr::default()
+            };
+            sys::mount_setattr(&self.root, &attr, recursive).step(|| "setting the root's propagation")?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes private the mount of this namespace that `path` lies on.
+fn make_parent_private(path: &Path) -> Result<(), Fail> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").step(|| "read mountinfo")?;
+    let mountpoint = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|mountpoint| path.starts_with(mountpoint))
+        .max_by_key(|mountpoint| mountpoint.len())
+        .unwrap_or("/");
+    let target =
+        CString::new(Path::new(mountpoint).as_os_str().as_bytes()).map_err(|_| Fail::new("NUL in mountinfo"))?;
+    sys::set_propagation(&target, libc::MS_PRIVATE).step(|| format!("making {mountpoint} private"))
+}

@@ -1,0 +1,260 @@
+//! A bundle of a test's own: a busybox root filesystem, a configuration to change, and the real program to run it with.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// Applets that the tests' scripts call.
+const APPLETS: [&str; 26] = [
+    "sh", "sleep", "cat", "ls", "mount", "id", "touch", "mkdir", "env", "echo", "stat", "readlink", "grep", "hostname",
+    "ps", "true", "false", "tty", "stty", "ip", "rm", "ln", "kill", "umount", "dd", "head",
+];
+
+pub struct Bundle {
+    pub dir: tempfile::TempDir,
+    pub id: String,
+    pub config: Value,
+}
+
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Outcome {
+    /// The standard output of a command that must have succeeded.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// The standard error of a command that must have failed.
+    pub fn err(self) -> String {
+        assert_ne!(self.code, 0, "stdout: {}", self.stdout);
+        self.stderr
+    }
+}
+
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_runc-rs"))
+}
+
+impl Bundle {
+    pub fn new() -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("runcrs-test-{}-{number}", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&format!("{id}-")).tempdir().unwrap();
+        let rootfs = dir.path().join("rootfs");
+        for name in ["bin", "tmp", "etc", "proc", "sys", "dev"] {
+            fs::create_dir_all(rootfs.join(name)).unwrap();
+        }
+        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("busybox-static is not installed");
+        for applet in APPLETS {
+            symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
+        }
+        let config = default_config(&id);
+        Self { dir, id, config }
+    }
+
+    /// Puts the shared libraries of `program` into the root filesystem.
+    pub fn add_libraries(&self, program: &Path) {
+        let output = Command::new("ldd").arg(program).output().unwrap();
+        for word in String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+        {
+            let place = self.rootfs().join(word.trim_start_matches('/'));
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::copy(word, place).unwrap();
+        }
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.dir.path().join("rootfs")
+    }
+
+    pub fn state_root(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Sets the field at a JSON pointer; missing objects on the way are made.
+    pub fn set(&mut self, pointer: &str, value: Value) -> &mut Self {
+        let mut place = &mut self.config;
+        for key in pointer.trim_start_matches('/').split('/') {
+            if place.is_null() {
+                *place = json!({});
+            }
+            place = match (place.is_array(), key.parse::<usize>()) {
+                (true, Ok(index)) => &mut place[index],
+                _ => &mut place[key],
+            };
+        }
+        *place = value;
+        self
+    }
+
+    pub fn push(&mut self, pointer: &str, value: Value) -> &mut Self {
+        self.config
+            .pointer_mut(pointer)
+            .unwrap()
+            .as_array_mut()
+            .unwrap()
+            .push(value);
+        self
+    }
+
+    pub fn script(&mut self, script: &str) -> &mut Self {
+        self.set("/process/args", json!(["/bin/sh", "-c", script]))
+    }
+
+    pub fn write_config(&self) {
+        fs::write(
+            self.dir.path().join("config.json"),
+            serde_json::to_vec(&self.config).unwrap(),
+        )
+        .unwrap();
+    }
+
+    /// A command of the program over this bundle's state directory.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .arg("--root")
+            .arg(self.state_root())
+            .args(args)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn call(&self, args: &[&str]) -> Outcome {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// `run` of the configuration as it is.
+    pub fn run(&self) -> Outcome {
+        self.write_config();
+        self.call(&["run", &self.id])
+    }
+
+    /// `run` of a shell script.
+    pub fn run_script(&mut self, script: &str) -> Outcome {
+        self.script(script);
+        self.run()
+    }
+
+    /// `create`. The container keeps its standard streams, so they must not be pipes that we wait for.
+    pub fn create(&self) -> Outcome {
+        self.write_config();
+        let log = self.dir.path().join("create.log");
+        let out = fs::File::create(&log).unwrap();
+        let status = self
+            .command(&["create", &self.id])
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .status()
+            .unwrap();
+        Outcome {
+            code: status.code().unwrap_or(-1),
+            stdout: String::new(),
+            stderr: fs::read_to_string(log).unwrap(),
+        }
+    }
+
+    pub fn start(&self) -> Outcome {
+        self.call(&["start", &self.id])
+    }
+
+    /// Created and started, running `sleep`.
+    pub fn sleeping(&mut self) -> &mut Self {
+        self.set("/process/args", json!(["/bin/sleep", "1000"]));
+        self.create().ok();
+        self.start().ok();
+        self
+    }
+
+    pub fn exec(&self, args: &[&str]) -> Outcome {
+        let mut all = vec!["exec", self.id.as_str()];
+        all.extend(args);
+        self.call(&all)
+    }
+
+    pub fn state(&self) -> Value {
+        serde_json::from_str(&self.call(&["state", &self.id]).ok()).unwrap()
+    }
+
+    /// Fails when the container left a mount, a cgroup or a state directory.
+    pub fn assert_nothing_left(&self) {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&self.id), "mounts left: {mounts}");
+        for entry in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            assert!(
+                !entry.path().join(&self.id).exists(),
+                "cgroup left in {}",
+                entry.path().display()
+            );
+        }
+        assert!(!self.state_root().join(&self.id).exists(), "state left");
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = self.call(&["delete", "--force", &self.id]);
+    }
+}
+
+fn default_config(id: &str) -> Value {
+    let caps = json!([
+        "CAP_CHOWN",
+        "CAP_KILL",
+        "CAP_DAC_OVERRIDE",
+        "CAP_SETUID",
+        "CAP_SETGID",
+        "CAP_SYS_CHROOT",
+        "CAP_MKNOD"
+    ]);
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": ["/bin/true"],
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+            "noNewPrivileges": true,
+        },
+        "root": {"path": "rootfs"},
+        "hostname": "tester",
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+            {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+        ],
+        "linux": {
+            "cgroupsPath": format!("/{id}"),
+            "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/acpi", "/sys/firmware"],
+            "readonlyPaths": ["/proc/sys", "/proc/bus"],
+        }
+    })
+}
