@@ -87,8 +87,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let filter = linux
         .and_then(|linux| linux.seccomp().as_ref())
         .map(Filter::compile)
-        .transpose()?
-        .flatten();
+        .transpose()?;
     let host = Host::detect().map_err(|error| Error::Cgroup(error.to_string()))?;
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let cgroup = Cgroup::new(
@@ -283,6 +282,7 @@ fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
         own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID != 0,
         keyring: !no_new_keyring,
         seccomp: prepared.filter.is_some(),
+        seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
         hooks,
@@ -330,11 +330,18 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         no_pivot: options.no_pivot,
         keyring: (!options.no_new_keyring).then(|| keyring_name(&record.id)).flatten(),
         seccomp: prepared.filter.as_ref(),
+        listener: connect_listener(prepared.filter.as_ref())?,
         hook_state: hook_state(record, Status::Creating, 0),
         progress: init::Progress::default(),
     };
     let pid = spawn::fork_into(&prepared.pid_namespace, || init::run(&context))?;
     Ok((parent, pid))
+}
+
+/// Connects to the one who answers the filter's notifications.
+pub(crate) fn connect_listener(filter: Option<&Filter>) -> Result<Option<OwnedFd>, Error> {
+    let listener = filter.and_then(|filter| filter.listener.as_ref());
+    listener.map(|listener| sockets::connect_to(&listener.path)).transpose()
 }
 
 /// The state that hooks read.
@@ -412,6 +419,7 @@ fn converse(
                 pid = successor;
                 undo.pid = Some(successor);
                 process::reap(first);
+                say_go(channel, successor)?;
             }
             Some(Message::MapUsers) => {
                 if let Some(maps) = &prepared.plan.id_maps {

@@ -6,7 +6,10 @@ use oci_spec::runtime::Process;
 use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Message};
-use crate::create::{announce, cgroup_files, died, during_init, hand_over, keyring_name, open_pidfd, streams};
+use crate::create::{
+    announce, cgroup_files, connect_listener, died, during_init, hand_over, hook_state, keyring_name, open_pidfd,
+    streams,
+};
 use crate::init::join::{self, JoinContext};
 use crate::options::{Created, ExecOptions, Io};
 use crate::plan::process::{ProcessPlan, plan_process};
@@ -25,7 +28,10 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
     let mut warnings = Vec::new();
     let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
     let filter = if record.seccomp {
-        Some(Filter::from_bytes(&directory.load_filter()?)?)
+        Some(Filter::from_bytes(
+            &directory.load_filter()?,
+            record.seccomp_listener.clone(),
+        )?)
     } else {
         None
     };
@@ -118,8 +124,16 @@ fn fork(
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
         seccomp: filter,
+        listener: connect_listener(filter)?,
+        state: hook_state(record, Status::Running, record.pid),
     };
     let pid = fork_into(&pid_namespace, || join::run(&context))?;
+    if filter.is_some_and(|filter| filter.listener.is_some()) {
+        // Only then does the child wait to be told its number.
+        parent
+            .send(&Message::Go(pid))
+            .map_err(|error| Error::system("tell the child its pid", error))?;
+    }
     Ok((parent, pid))
 }
 

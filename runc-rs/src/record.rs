@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Hooks;
+use crate::seccomp::Listener;
 use crate::sys::credentials::CapabilityMasks;
 
 /// The version of [`Record`]'s form on disk.
@@ -41,6 +42,9 @@ pub(crate) struct Record {
     pub(crate) keyring: bool,
     /// Whether `seccomp.bpf` lies beside this file.
     pub(crate) seccomp: bool,
+    /// Who answers that filter's notifications.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seccomp_listener: Option<Listener>,
     /// Capabilities of processes that do not name any.
     pub(crate) capabilities: Option<CapabilityMasks>,
     pub(crate) no_new_privileges: bool,

@@ -371,3 +371,58 @@ fn broken_configurations_name_the_field() {
     );
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn system_calls_are_filtered_in_run_and_exec_with_and_without_no_new_privs() {
+    let mut bundle = Bundle::new();
+    bundle.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}),
+    );
+    for no_new_privileges in [true, false] {
+        bundle.set("/process/noNewPrivileges", json!(no_new_privileges));
+        let outcome = bundle.run_script("grep Seccomp: /proc/self/status; mkdir /tmp/x");
+        assert_eq!(outcome.stdout, "Seccomp:\t2\n");
+        assert!(outcome.stderr.contains("No space left on device"), "{}", outcome.stderr);
+        bundle.sleeping();
+        assert!(
+            bundle
+                .exec(&["mkdir", "/tmp/x"])
+                .err()
+                .contains("No space left on device")
+        );
+        bundle.call(&["delete", "-f", &bundle.id]).ok();
+    }
+}
+
+#[test]
+fn notifications_reach_the_listener_with_the_containers_state() {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    use std::os::fd::AsRawFd;
+    let mut bundle = Bundle::new();
+    let path = bundle.dir.path().join("notify.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    bundle.set(
+        "/linux/seccomp",
+        json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "listenerMetadata": "for you",
+               "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
+    );
+    bundle.sleeping();
+    let (stream, _) = listener.accept().unwrap();
+    let mut data = [0_u8; 8192];
+    let mut iov = [std::io::IoSliceMut::new(&mut data)];
+    let mut space = nix::cmsg_space!(i32);
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), MsgFlags::empty()).unwrap();
+    let fds = message
+        .cmsgs()
+        .unwrap()
+        .filter(|control| matches!(control, ControlMessageOwned::ScmRights(fds) if fds.len() == 1))
+        .count();
+    let length = message.bytes;
+    assert_eq!(fds, 1);
+    let state: serde_json::Value = serde_json::from_slice(&data[..length]).unwrap();
+    assert_eq!(state["fds"], json!(["seccompFd"]));
+    assert_eq!(state["metadata"], "for you");
+    assert_eq!(state["pid"], bundle.state()["pid"]);
+    assert_eq!(state["state"]["id"], bundle.id);
+}

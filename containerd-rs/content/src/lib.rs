@@ -19,6 +19,7 @@ mod hash;
 mod ingest;
 mod locks;
 mod store;
+mod sys;
 mod writer;
 
 pub use store::LocalStore;

@@ -12,6 +12,9 @@ use crate::ingest::IngestDir;
 use crate::locks::RefLock;
 use crate::store::Layout;
 
+/// Bytes after which the disk is asked to begin.
+const EARLY: u64 = 8 << 20;
+
 /// The writer of one ref. Dropped without a commit, it leaves the ingest to be resumed.
 pub(crate) struct LocalWriter {
     layout: Arc<Layout>,
@@ -21,6 +24,8 @@ pub(crate) struct LocalWriter {
     status: IngestStatus,
     /// Whether the files of the ingest still want the time of the last write.
     untold: bool,
+    /// Up to where the disk was asked to begin.
+    begun: u64,
     /// Given back last.
     _lock: RefLock,
 }
@@ -39,6 +44,7 @@ impl LocalWriter {
         let mut hash = Hasher::new(expected);
         status.offset = rehash(&mut file, &mut hash, &dir)?;
         status.expected = expected.cloned();
+        let begun = status.offset;
         Ok(LocalWriter {
             layout,
             dir,
@@ -46,6 +52,7 @@ impl LocalWriter {
             hash,
             status,
             untold: false,
+            begun,
             _lock: lock,
         })
     }
@@ -73,7 +80,7 @@ impl LocalWriter {
         self.file
             .set_permissions(fs::Permissions::from_mode(0o444))
             .map_err(|e| on("chmod", e))?;
-        self.file.sync_all().map_err(|e| on("fsync", e))?;
+        self.file.sync_data().map_err(|e| on("fdatasync", e))?;
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(|e| Error::io(format!("mkdir {}", parent.display()), e))?;
         }
@@ -121,6 +128,12 @@ impl ContentWriter for LocalWriter {
         self.status.offset += data.len() as u64;
         self.status.updated_at = Timestamp::now();
         self.untold = true;
+        // The sync of the commit then finds most of it done, while the rest was still on its way here.
+        let waiting = self.status.offset - self.begun;
+        if waiting >= EARLY {
+            crate::sys::begin_writeback(&self.file, self.begun, waiting);
+            self.begun = self.status.offset;
+        }
         Ok(())
     }
 
@@ -132,6 +145,7 @@ impl ContentWriter for LocalWriter {
         done.map_err(|e| Error::io(format!("truncate {}", self.dir.data().display()), e))?;
         self.hash = Hasher::new(self.status.expected.as_ref());
         self.status.offset = 0;
+        self.begun = 0;
         Ok(())
     }
 

@@ -461,3 +461,101 @@ fn headers_about_headers_are_bounded() {
     header.set_cksum();
     assert!(refused(header.as_bytes()).contains("too large"));
 }
+
+/// CVE-2025-47290: while a layer is unpacked, somebody puts a link in the place of one of its directories, again and again.
+#[test]
+fn a_directory_that_becomes_a_link_meanwhile_leads_nowhere() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let arena = Arena::new();
+    let (dir, link) = (arena.root().join("d"), arena.root().join("link"));
+    fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::symlink(arena.outside(), &link).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                renameat_with(CWD, &dir, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for round in 0..300 {
+            // Names with further directories are resolved anew each time.
+            let members: Vec<_> = (0..4).map(|n| file(&format!("d/{round}-{n}/f"), b"x")).collect();
+            let whiteout = file("d/.wh.secret", b"");
+            let over = file("d/secret", b"overwritten");
+            // Where the link was met, that is no directory of the archive; the error is none of this test's.
+            let _ = arena.unpack(&layer(&[members.concat(), whiteout, over]));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    arena.check();
+}
+
+/// A change to an archive: bytes of one block, and whether its checksum is put right again.
+type Mutation = (usize, usize, Vec<u8>, bool);
+
+fn mutate(archive: &mut [u8], (block, at, bytes, mend): &Mutation) {
+    let start = (block % (archive.len() / 512)) * 512;
+    let block = &mut archive[start..start + 512];
+    let at = at % 512;
+    let n = bytes.len().min(512 - at);
+    block[at..at + n].copy_from_slice(&bytes[..n]);
+    if *mend {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
+fn interesting() -> Vec<u8> {
+    layer(&[
+        member(EntryType::Directory, "d/", "", b""),
+        file("d/f", &[1; 700]),
+        member(EntryType::Symlink, "out", "../outside", b""),
+        member(EntryType::Symlink, "in", "d", b""),
+        file("in/x", b"x"),
+        member(EntryType::Link, "h", "d/f", b""),
+        pax(&[
+            ("path", "d/pax"),
+            ("size", "3"),
+            ("SCHILY.xattr.user.a", "b"),
+            ("mtime", "1.5"),
+        ]),
+        file("short", b"abc"),
+        file("d/.wh.f", b""),
+        file("d/.wh..wh..opq", b""),
+        member(EntryType::GNULongName, "././@LongLink", "", b"d/long"),
+        file("l", b"l"),
+        member(EntryType::Char, "c", "", b""),
+    ])
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// Whatever the bytes: no panic, and nothing outside is touched.
+    #[test]
+    fn mutated_archives_stay_inside(
+        mutations in proptest::collection::vec((
+            proptest::prelude::any::<usize>(),
+            proptest::prop_oneof![0usize..157, 157..512usize],
+            proptest::prop_oneof![
+                proptest::collection::vec(proptest::prelude::any::<u8>(), 1..8),
+                proptest::sample::select(vec![b"../".to_vec(), b"/".to_vec(), b"out/secret\0".to_vec(), b"0".to_vec(),
+                    b"1".to_vec(), b"2".to_vec(), b"5".to_vec(), b"x".to_vec(), b"L".to_vec(), b"S".to_vec(), b"77777777".to_vec()]),
+            ],
+            proptest::bool::weighted(0.9),
+        ), 1..6),
+        cut in proptest::option::weighted(0.1, 0usize..8000),
+    ) {
+        let mut archive = interesting();
+        for mutation in &mutations {
+            mutate(&mut archive, mutation);
+        }
+        archive.truncate(cut.unwrap_or(usize::MAX));
+        let arena = Arena::new();
+        let _ = arena.unpack(&archive);
+        arena.check();
+    }
+}

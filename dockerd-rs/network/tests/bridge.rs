@@ -305,3 +305,19 @@ fn the_first_packet_to_a_new_container_is_not_lost() {
         destroy(controller);
     });
 }
+
+#[test]
+fn what_keeps_containers_from_the_network_is_told() {
+    lab(|lab| {
+        let controller = lab.open();
+        assert_eq!(controller.warnings(), Vec::<String>::new());
+        run("iptables-nft -P FORWARD DROP");
+        let text =
+            "WARNING: table ip filter chain FORWARD drops forwarded packets it does not know, those of containers too";
+        assert_eq!(controller.warnings(), [text]);
+        run("sysctl -q -w net.ipv4.ip_forward=0");
+        assert_eq!(controller.warnings(), ["WARNING: IPv4 forwarding is disabled", text]);
+        run("nft flush ruleset");
+        destroy(controller);
+    });
+}

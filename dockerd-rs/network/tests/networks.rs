@@ -195,14 +195,20 @@ fn an_internal_network_has_no_way_out() {
             })
             .unwrap();
         let a = lab.try_start(&controller, "a", "closed", &[]).unwrap();
-        let b = lab.try_start(&controller, "b", "closed", &[]).unwrap();
-        assert_eq!(a.endpoint.gateway, None);
+        let b = lab
+            .try_start(&controller, "b", "closed", &[publish("", 8080, 80, Tcp)])
+            .unwrap();
+        assert_eq!((a.endpoint.gateway, b.endpoint.ports.len()), (None, 0));
         let (inside, outside) = (serve_tcp(&b.netns, 80), serve_tcp(&lab.client, 80));
         within(&a.netns, || {
             assert!(answers(b.ip(), 80));
             common::run("ip route add default via 172.18.0.1");
             assert!(!reaches(CLIENT, 80), "a route of its own lets a container out");
         });
+        assert!(
+            !within(&lab.client, || reaches(HOST, 8080)),
+            "a published port lets the outside in"
+        );
         drop((inside, outside));
         a.stop(&controller);
         b.stop(&controller);

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::insn::{AND, Insn, JA, JEQ, JGE, JGT, LD_ABS, OFFSET_ARCH, OFFSET_ARGS, OFFSET_NR, RET};
 use crate::program::{Program, flag};
 use crate::rules::{Conditional, Leaf, Policy, RET_KILL_THREAD, Section};
-use crate::syscalls::Table;
+use crate::syscalls::{Table, X32_BIT};
 
 /// `BPF_MAXINSNS`.
 const MAX_INSTRUCTIONS: usize = 4096;
@@ -86,7 +86,8 @@ fn section_body(section: &Section) -> Vec<Insn> {
 fn tree(leaves: &[(u32, Leaf)], wide: bool) -> Vec<Insn> {
     match leaves {
         [] => Vec::new(),
-        [(_, leaf)] => leaf_code(leaf, wide),
+        // x32 lives in x86-64's tree, but its arguments are compared by 32 bits, as libseccomp does.
+        [(start, leaf)] => leaf_code(leaf, wide && *start < X32_BIT),
         _ => {
             let (low, high) = leaves.split_at(leaves.len() / 2);
             let pivot = high[0].0;

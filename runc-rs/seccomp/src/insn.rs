@@ -26,6 +26,8 @@ pub(crate) const JEQ: u16 = 0x15;
 pub(crate) const JGT: u16 = 0x25;
 /// `A >= k`.
 pub(crate) const JGE: u16 = 0x35;
+/// `A & k != 0`. We emit none; other compilers' filters have it.
+pub(crate) const JSET: u16 = 0x45;
 /// Answer `k`.
 pub(crate) const RET: u16 = 0x06;
 

@@ -66,9 +66,9 @@ impl Table {
         }
     }
 
-    /// Whether arguments are 64 bits wide.
+    /// Whether arguments are compared as 64 bits. (Registers of x32 are, but its arguments are meant as 32.)
     pub fn is_64(self) -> bool {
-        matches!(self, Self::X86_64 | Self::X32 | Self::Aarch64)
+        matches!(self, Self::X86_64 | Self::Aarch64)
     }
 }
 

@@ -9,9 +9,10 @@ use rustix::process::setsid;
 
 use super::fail::{Fail, Step};
 use super::{
-    console, finish, join_cgroup, join_keyring, namespaces, quarantine, restrict, set_streams, with_preserved,
+    console, finish, handover, join_cgroup, join_keyring, namespaces, quarantine, restrict, set_streams, with_preserved,
 };
 use crate::channel::{Channel, Message};
+use crate::hooks::HookState;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::sys::{mounts as sys, process};
@@ -29,6 +30,9 @@ pub(crate) struct JoinContext<'a> {
     pub(crate) preserve_fds: u32,
     pub(crate) keyring: Option<CString>,
     pub(crate) seccomp: Option<&'a Filter>,
+    /// Where the filter's listener goes.
+    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) state: HookState<'a>,
 }
 
 /// Runs the child of `exec`. Never returns.
@@ -46,6 +50,7 @@ fn stages(context: &JoinContext<'_>) -> Result<Infallible, Fail> {
     let plan = context.plan;
     finish::set_oom_score(plan)?;
     let mut keep: Vec<RawFd> = vec![context.channel.as_fd().as_raw_fd(), context.init.as_raw_fd()];
+    keep.extend(context.listener.iter().map(AsRawFd::as_raw_fd));
     keep.extend(context.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
     quarantine(&with_preserved(keep, context.preserve_fds))?;
     join_cgroup(&context.cgroup_files)?;
@@ -66,10 +71,19 @@ fn stages(context: &JoinContext<'_>) -> Result<Infallible, Fail> {
     set_streams(console.as_ref(), context.stdio.as_ref(), plan.uid)?;
     finish::set_labels(plan)?;
     finish::set_scheduling(plan)?;
-    let program = restrict(plan, context.seccomp)?;
+    let pid = match (
+        &context.listener,
+        context.listener.is_some().then(|| context.channel.receive()),
+    ) {
+        (Some(_), Some(Ok(Some(Message::Go(pid))))) => pid,
+        (None, _) => 0,
+        _ => return Err(Fail::new("the parent is gone")),
+    };
+    let handover = handover(context.seccomp, context.listener.as_ref(), pid, &context.state);
+    let program = restrict(plan, context.seccomp, handover.as_ref())?;
     context.channel.send(&Message::Ready).step(|| "tell the parent")?;
     if let (Some(filter), true) = (context.seccomp, plan.no_new_privileges) {
-        filter.load()?;
+        filter.load(handover.as_ref())?;
     }
     Err(program.execute(context.preserve_fds))
 }

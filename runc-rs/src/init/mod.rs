@@ -28,7 +28,7 @@ use rustix::process::setsid;
 use crate::channel::{Channel, Message};
 use crate::hooks::{self, HookState};
 use crate::plan::Plan;
-use crate::seccomp::Filter;
+use crate::seccomp::{Filter, Handover};
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
 
@@ -51,6 +51,8 @@ pub(crate) struct Context<'a> {
     pub(crate) no_pivot: bool,
     pub(crate) keyring: Option<CString>,
     pub(crate) seccomp: Option<&'a Filter>,
+    /// Where the filter's listener goes.
+    pub(crate) listener: Option<OwnedFd>,
     pub(crate) hook_state: HookState<'a>,
     pub(crate) progress: Progress,
 }
@@ -74,6 +76,7 @@ impl Context<'_> {
             self.fifo.as_raw_fd(),
         ];
         fds.extend(self.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
+        fds.extend(self.listener.iter().map(AsRawFd::as_raw_fd));
         fds.extend(self.userns.iter().flatten().map(AsRawFd::as_raw_fd));
         fds.extend(self.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
         with_preserved(fds, self.preserve_fds)
@@ -87,12 +90,21 @@ impl Context<'_> {
         }
     }
 
+    fn handover(&self) -> Option<Handover<'_>> {
+        let pid = self.progress.pid.get();
+        let state = HookState {
+            pid,
+            ..self.hook_state.clone()
+        };
+        handover(self.seccomp, self.listener.as_ref(), pid, &state)
+    }
+
     /// Moves into the cgroup, once the parent has made it.
     fn enter_cgroup(&self) -> Result<(), Fail> {
         if self.progress.in_cgroup.replace(true) {
             return Ok(());
         }
-        self.wait_go()?;
+        self.progress.pid.set(self.wait_go()?);
         join_cgroup(&self.cgroup_files)
     }
 
@@ -104,6 +116,22 @@ impl Context<'_> {
         }
         Ok(())
     }
+}
+
+/// How the filter's listener is given away, when there is one.
+pub(crate) fn handover<'a>(
+    filter: Option<&'a Filter>,
+    socket: Option<&'a OwnedFd>,
+    pid: i32,
+    state: &HookState<'a>,
+) -> Option<Handover<'a>> {
+    let metadata = &filter?.listener.as_ref()?.metadata;
+    Some(Handover {
+        socket: socket?,
+        pid,
+        metadata,
+        state: state.clone(),
+    })
 }
 
 /// `fds` and the preserved ones from 3 on, sorted.
@@ -178,7 +206,7 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     if !plan.namespaces.in_user_namespace() {
         finish::set_rlimits(&plan.process)?;
     }
-    restrict(&plan.process, context.seccomp)
+    restrict(&plan.process, context.seccomp, context.handover().as_ref())
 }
 
 /// Standard streams: the terminal, or the given descriptors, or the caller's.
@@ -196,13 +224,14 @@ pub(crate) fn set_streams(console: Option<&OwnedFd>, stdio: Option<&[OwnedFd; 3]
 pub(crate) fn restrict(
     plan: &crate::plan::process::ProcessPlan,
     seccomp: Option<&Filter>,
+    handover: Option<&Handover<'_>>,
 ) -> Result<finish::Program, Fail> {
     if plan.no_new_privileges {
         credentials::set_no_new_privileges().step(|| "unable to set no new privileges")?;
     }
     // Without no_new_privs a filter needs a privilege that is about to be dropped.
     if let (Some(filter), false) = (seccomp, plan.no_new_privileges) {
-        filter.load()?;
+        filter.load(handover)?;
     }
     finish::drop_privileges(plan)?;
     finish::find_program(plan)
@@ -307,10 +336,10 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
             return Fail(error.to_string());
         }
     }
-    if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges) {
-        if let Err(fail) = filter.load() {
-            return fail;
-        }
+    if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges)
+        && let Err(fail) = filter.load(context.handover().as_ref())
+    {
+        return fail;
     }
     program.execute(context.preserve_fds)
 }

@@ -48,6 +48,7 @@ pub(crate) fn enter(context: &Context<'_>) -> Result<(), Fail> {
                 .step(|| "tell the successor's pid")?;
             process::exit_now(0);
         }
+        context.progress.pid.set(context.wait_go()?);
     }
     if new & libc::CLONE_NEWNET != 0 {
         net::loopback_up().step(|| "setting lo up")?;

@@ -66,9 +66,9 @@ fn times(mtime: (i64, u32)) -> Timestamps {
 }
 
 /// A regular file with its data.
-pub(crate) fn file(entry: &Entry, dir: &Dir, name: &[u8], archive: &mut TarReader<Feed>) -> Made<()> {
+pub(crate) fn file(entry: &Entry, dir: &Dir, name: &[u8], umask: u32, archive: &mut TarReader<Feed>) -> Made<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat(dir, os(name), flags, Mode::from_raw_mode(0o600)).map_err(on("create"))?;
+    let fd = openat(dir, os(name), flags, Mode::from_raw_mode(entry.mode & 0o777)).map_err(on("create"))?;
     let file = File::from(fd);
     match &entry.sparse {
         None => copy(&file, 0, entry.size, archive)?,
@@ -80,7 +80,7 @@ pub(crate) fn file(entry: &Entry, dir: &Dir, name: &[u8], archive: &mut TarReade
             }
         }
     }
-    finish(entry, dir, file.as_fd())?;
+    finish(entry, dir, umask, file.as_fd())?;
     futimens(&file, &times(entry.mtime)).map_err(on("utimes"))
 }
 
@@ -161,13 +161,25 @@ fn magic(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// Owner, attributes and mode of a file that was just made with mode 0600.
-fn finish(entry: &Entry, dir: &Dir, fd: BorrowedFd<'_>) -> Made<()> {
-    if (entry.uid, entry.gid) != (0, 0) || dir.set_gid {
+/// Owner, attributes and mode of a file that was just made. Most files are root's and have the mode they were made with.
+fn finish(entry: &Entry, dir: &Dir, umask: u32, fd: BorrowedFd<'_>) -> Made<()> {
+    let owned = (entry.uid, entry.gid) != (0, 0) || dir.set_gid;
+    if owned {
         chown(entry, fd)?;
     }
     xattrs(entry, fd)?;
-    fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(on("chmod"))
+    if owned || entry.mode & (umask | 0o7000) != 0 {
+        fchmod(fd, Mode::from_raw_mode(entry.mode)).map_err(on("chmod"))?;
+    }
+    Ok(())
+}
+
+/// What the system takes from the modes of new files. All of it when it does not say.
+pub(crate) fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0o777)
 }
 
 fn chown(entry: &Entry, fd: BorrowedFd<'_>) -> Made<()> {

@@ -39,6 +39,7 @@ pub(crate) struct Unpacker {
     hasher: RandomState,
     /// Times of directories, to be set when nothing is made in them any more.
     times: Vec<(Vec<u8>, (i64, u32))>,
+    umask: u32,
 }
 
 impl Unpacker {
@@ -51,6 +52,7 @@ impl Unpacker {
             made,
             hasher: RandomState::new(),
             times,
+            umask: create::umask(),
         }
     }
 
@@ -105,7 +107,7 @@ impl Unpacker {
         archive: &mut TarReader<Feed>,
     ) -> std::result::Result<(), CreateError> {
         match entry.kind {
-            Kind::File => create::file(entry, dir, name, archive),
+            Kind::File => create::file(entry, dir, name, self.umask, archive),
             Kind::Directory => {
                 create::directory(entry, dir, name)?;
                 Ok(())

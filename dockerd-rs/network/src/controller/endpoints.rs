@@ -139,7 +139,7 @@ impl Controller {
         Ok((endpoint, network))
     }
 
-    /// Takes all the ports of a request, or none.
+    /// Takes all the ports of a request, or none. An internal network publishes none, as with Docker.
     fn take_ports(
         &self,
         known: &mut Known,
@@ -150,7 +150,7 @@ impl Controller {
         let default_ip = self.default_host_ip(network)?;
         let container_ip = endpoint.ipv4.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Net::addr);
         let mut taken = Vec::new();
-        for binding in &request.ports {
+        for binding in request.ports.iter().filter(|_| !network.internal) {
             match known.ports.reserve(binding, default_ip, container_ip) {
                 Ok(port) => taken.push(port),
                 Err(error) => {

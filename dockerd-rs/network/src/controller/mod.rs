@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
 use crate::error::{Error, Failure, Result};
-use crate::firewall::{Firewall, Ruleset};
+use crate::firewall::{Firewall, Ruleset, survey};
 use crate::ipam::Addresses;
 use crate::ports::Ports;
 use crate::state::{NetworkRecord, Store};
+use crate::sysctl;
 use crate::types::{Endpoint, Network};
 use guardian::Guardian;
 use reaper::Reaper;
@@ -150,5 +151,24 @@ impl Controller {
         let mut wall = lock(&self.wall);
         let Wall { backend, rules } = &mut *wall;
         backend.replace(rules)
+    }
+
+    /// What an administrator should know about this host, for `docker info`: why containers may have no network.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        match sysctl::get("ipv4/ip_forward") {
+            Ok(value) if value == "0" => warnings.push("WARNING: IPv4 forwarding is disabled".to_owned()),
+            _ => {}
+        }
+        if self.config.firewall {
+            let chains = survey::dropping_chains().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the host's other firewall tables are not known");
+                Vec::new()
+            });
+            let text =
+                |chain| format!("WARNING: {chain} drops forwarded packets it does not know, those of containers too");
+            warnings.extend(chains.into_iter().map(text));
+        }
+        warnings
     }
 }

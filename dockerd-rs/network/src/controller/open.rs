@@ -163,6 +163,9 @@ impl Controller {
 
     /// Deletes links on our own bridges that no endpoint has.
     fn sweep(&self) -> Result<()> {
+        // The links first: whoever attaches a container meanwhile writes down its link before making it.
+        let mut route = Route::open()?;
+        let links = route.links()?;
         let (ours, known) = {
             let known = lock(&self.known);
             let records = known.networks.values().map(|standing| &standing.record);
@@ -177,8 +180,6 @@ impl Controller {
                 .collect();
             (ours, links)
         };
-        let mut route = Route::open()?;
-        let links = route.links()?;
         let bridges: BTreeMap<_, _> = links.iter().map(|link| (link.index, link.name.as_str())).collect();
         for link in &links {
             let on_ours = bridges.get(&link.master).is_some_and(|bridge| ours.contains(*bridge));

@@ -8,6 +8,7 @@
 mod expr;
 mod nftables;
 mod plan;
+pub(crate) mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -14,7 +14,7 @@ use super::nla::{Attrs, find};
 use super::socket::{HEADER, Socket};
 
 /// `NFNL_SUBSYS_NFTABLES`.
-const SUBSYSTEM: u16 = 10;
+pub(crate) const SUBSYSTEM: u16 = 10;
 /// `NFT_MSG_NEWGEN`, the end of a change.
 const NEW_GENERATION: u16 = 15;
 const BATCH_BEGIN: u16 = 0x10;
@@ -138,7 +138,7 @@ impl Batch {
 }
 
 /// Appends a message: `struct nlmsghdr`, `struct nfgenmsg`, attributes.
-pub(super) fn put(out: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u8, resource: u16, attrs: &Attrs) {
+pub(crate) fn put(out: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u8, resource: u16, attrs: &Attrs) {
     let length = HEADER + 4 + attrs.as_bytes().len();
     out.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     out.extend(kind.to_ne_bytes());

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::syscalls::{TABLES, X32_BIT, number};
+use crate::syscalls::{TABLES, number};
 
 const ALLOW: u32 = 0x7fff_0000;
 const KILL: u32 = 0;
@@ -20,48 +20,17 @@ fn program(value: Value) -> Program {
     compile_for(&seccomp(value), Table::X86_64).unwrap()
 }
 
-/// What the kernel's interpreter does.
 fn run(program: &Program, arch: u32, nr: u32, args: [u64; 6]) -> u32 {
-    let word = |offset: u32| match offset {
-        0 => nr,
-        4 => arch,
-        8 | 12 => 0,
-        _ => {
-            let arg = args[(offset as usize - 16) / 8];
-            if offset.is_multiple_of(8) {
-                arg as u32
-            } else {
-                (arg >> 32) as u32
-            }
-        }
-    };
-    let (mut a, mut pc, mut steps) = (0_u32, 0_usize, 0);
-    loop {
-        let insn = program.filter[pc];
-        pc += 1;
-        steps += 1;
-        assert!(steps < 200, "too many steps");
-        let test = match insn.code {
-            LD_ABS => {
-                a = word(insn.k);
-                continue;
-            }
-            AND => {
-                a &= insn.k;
-                continue;
-            }
-            JA => {
-                pc += insn.k as usize;
-                continue;
-            }
-            RET => return insn.k,
-            JEQ => a == insn.k,
-            JGT => a > insn.k,
-            JGE => a >= insn.k,
-            other => panic!("operation {other:#x}"),
-        };
-        pc += usize::from(if test { insn.jt } else { insn.jf });
-    }
+    crate::evaluate(
+        program.instructions(),
+        &crate::Call {
+            nr,
+            arch,
+            args,
+            instruction_pointer: 0,
+        },
+    )
+    .unwrap()
 }
 
 fn call(program: &Program, name: &str, args: [u64; 6]) -> u32 {
