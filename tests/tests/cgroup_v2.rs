@@ -99,7 +99,7 @@ test -z "$(runc list -q)" && echo none
         "memory.swap.max=33554432",
         "pids.max=20",
         "cpu.max=50000 100000",
-        "cpu.weight=20",
+        "cpu.weight=59",
         "disk: Operation not permitted",
         "null: fine",
         "frozen=frozen 1",
