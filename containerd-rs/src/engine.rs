@@ -11,10 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Server};
 
+use containerd_rs_metadata::Metadata;
+
 use crate::events::Exchange;
+use crate::gc::Gc;
 use crate::lock::DirectoryLock;
 use crate::serve::{self, Memory};
 use crate::services::{self, Parts};
+use crate::stores::Stores;
+use crate::tasks::Manager;
 use crate::{Config, EngineError};
 
 /// How long calls under way may take to end at shutdown.
@@ -31,6 +36,9 @@ struct Inner {
     routes: Routes,
     memory: Memory,
     ended: CancellationToken,
+    gc: Gc,
+    manager: Manager,
+    exchange: Exchange,
     servers: tokio::sync::Mutex<JoinSet<()>>,
     sockets: std::sync::Mutex<Vec<PathBuf>>,
     _locks: [DirectoryLock; 2],
@@ -51,24 +59,37 @@ impl Engine {
     /// # Errors
     /// [`EngineError::InUse`] when another engine has one of the directories; what opening the stores and sockets answers.
     pub async fn start(config: Config) -> Result<Self, EngineError> {
-        let locks = take_directories(&config)?;
+        let (locks, stores, metadata) = open(&config).await?;
         let ended = CancellationToken::new();
+        let exchange = Exchange::default();
+        let manager = Manager::new(&config, stores.clone(), exchange.clone(), ended.clone())?;
+        let gc = Gc::start(&config, metadata, exchange.clone())?;
         let parts = Parts {
-            exchange: Exchange::default(),
+            stores,
+            exchange: exchange.clone(),
+            manager: manager.clone(),
+            gc: gc.clone(),
             ended: ended.clone(),
         };
+        let routes = services::routes(&config, &parts)?;
         let (memory, connections) = serve::memory();
-        let routes = services::routes(&config, &parts);
         let engine = Engine(Arc::new(Inner {
             config,
             routes,
             memory,
             ended,
+            gc,
+            manager: manager.clone(),
+            exchange,
             servers: tokio::sync::Mutex::new(JoinSet::new()),
             sockets: std::sync::Mutex::default(),
             _locks: locks,
         }));
-        engine.spawn_server(ReceiverStream::new(connections).map_ok_io()).await;
+        // Shims that kept events for us deliver them as soon as they can; the tasks they are about are known by name then.
+        manager.load().await?;
+        engine.serve_shims(manager).await?;
+        let connections = futures_util::StreamExt::map(ReceiverStream::new(connections), Ok);
+        engine.spawn_server(connections).await;
         Ok(engine)
     }
 
@@ -104,6 +125,11 @@ impl Engine {
         Ok(())
     }
 
+    /// What engine and tasks use now, in OpenMetrics text.
+    pub async fn metrics(&self) -> String {
+        crate::metrics::text(&self.0.manager, &self.0.exchange).await
+    }
+
     /// Ends all servers and lets calls under way end, within seconds. Containers and their shims go on.
     pub async fn shutdown(&self) {
         self.0.ended.cancel();
@@ -113,11 +139,33 @@ impl Engine {
             tracing::debug!("some connections did not end in time");
         }
         servers.shutdown().await;
+        let gc = self.0.gc.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || gc.stop()).await {
+            tracing::error!(%error, "the collector");
+        }
         let sockets = std::mem::take(&mut *self.0.sockets.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for path in sockets {
             // A socket that is gone already is what we want.
             let _ = std::fs::remove_file(path);
         }
+    }
+
+    async fn serve_shims(&self, manager: Manager) -> Result<(), EngineError> {
+        let address = self.0.config.ttrpc_address.clone();
+        let listener = self.bind(&address).await?;
+        let ended = self.0.ended.clone();
+        self.0.servers.lock().await.spawn(async move {
+            let server = serve::shims(manager);
+            tokio::select! {
+                ended = server.serve(listener) => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the server for shims ended");
+                    }
+                }
+                () = ended.cancelled() => {}
+            }
+        });
+        Ok(())
     }
 
     async fn bind(&self, path: &Path) -> Result<UnixListener, EngineError> {
@@ -163,6 +211,19 @@ fn span<T>(request: &tonic::codegen::http::Request<T>) -> tracing::Span {
     tracing::info_span!("grpc", method, namespace)
 }
 
+/// Takes the directories and opens what is in them, on a thread that may block.
+async fn open(config: &Config) -> Result<([DirectoryLock; 2], Stores, Arc<Metadata>), EngineError> {
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let locks = take_directories(&config)?;
+        let (stores, metadata) = Stores::open(&config)?;
+        Ok((locks, stores, metadata))
+    });
+    opened
+        .await
+        .unwrap_or_else(|error| Err(containerd_rs_core::Error::Internal(error.to_string()).into()))
+}
+
 /// Makes and locks root and state. Their modes are containerd's: what is stored is for its owner only, and bundles may be
 /// passed through, not listed (CVE-2024-25621).
 fn take_directories(config: &Config) -> Result<[DirectoryLock; 2], EngineError> {
@@ -183,6 +244,15 @@ fn take_directories(config: &Config) -> Result<[DirectoryLock; 2], EngineError> 
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             .map_err(EngineError::io("chmod", path))?;
     }
+    // The collector would take what the other has in its store for garbage.
+    if config.root.join("io.containerd.metadata.v1.bolt/meta.db").exists() {
+        let problem = "belongs to containerd, whose database has another format";
+        return Err(EngineError::Path {
+            field: "root",
+            path: config.root.clone(),
+            problem,
+        });
+    }
     if config.root == config.state {
         let problem = "must not be the root directory as well";
         return Err(EngineError::Path {
@@ -192,19 +262,4 @@ fn take_directories(config: &Config) -> Result<[DirectoryLock; 2], EngineError> 
         });
     }
     Ok([DirectoryLock::take(&config.root)?, DirectoryLock::take(&config.state)?])
-}
-
-/// Connections that cannot fail to arrive, as a server wants them.
-trait MapOkIo: Sized {
-    fn map_ok_io(
-        self,
-    ) -> futures_util::stream::Map<Self, fn(tokio::io::DuplexStream) -> std::io::Result<tokio::io::DuplexStream>>;
-}
-
-impl MapOkIo for ReceiverStream<tokio::io::DuplexStream> {
-    fn map_ok_io(
-        self,
-    ) -> futures_util::stream::Map<Self, fn(tokio::io::DuplexStream) -> std::io::Result<tokio::io::DuplexStream>> {
-        futures_util::StreamExt::map(self, Ok)
-    }
 }

@@ -23,9 +23,13 @@ mod config;
 mod engine;
 mod error;
 mod events;
+mod gc;
 mod lock;
+mod metrics;
 mod serve;
 mod services;
+mod stores;
+mod tasks;
 
 pub use config::Config;
 pub use engine::Engine;

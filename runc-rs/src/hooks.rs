@@ -81,13 +81,13 @@ fn run_one(hook: &Hook, input: &[u8]) -> Result<(), String> {
         .timeout()
         .and_then(|seconds| u64::try_from(seconds).ok())
         .filter(|seconds| *seconds > 0);
-    if let Some(seconds) = limit {
-        if !ends_within(&child, Duration::from_secs(seconds)).map_err(|e| say(&e))? {
-            // Already gone is as good as killed.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("hook ran past specified timeout of {seconds}.0s"));
-        }
+    if let Some(seconds) = limit
+        && !ends_within(&child, Duration::from_secs(seconds)).map_err(|e| say(&e))?
+    {
+        // Already gone is as good as killed.
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("hook ran past specified timeout of {seconds}.0s"));
     }
     let status = child.wait().map_err(|e| say(&e))?;
     if status.success() {

@@ -73,7 +73,7 @@ pub(crate) fn ensure(root: impl AsFd, path: &Path, make: Make) -> io::Result<Own
 }
 
 /// Opens the directory that holds `path`, making it when missing, and returns it with the last component's name.
-pub(crate) fn ensure_parent<'a>(root: impl AsFd, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+pub(crate) fn ensure_parent(root: impl AsFd, path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
     let name = path.file_name().ok_or(Errno::INVAL)?;
     let parent = path.parent().unwrap_or_else(|| Path::new("/"));
     Ok((ensure(root, parent, Make::Directory)?, name))

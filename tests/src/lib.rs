@@ -1,5 +1,6 @@
 //! The harness of the tests that cross layers: real programs, private directories, and a look at what they leave behind.
 //!
+//! - [`bundle`]: a tiny root filesystem, for suites that drive runtimes
 //! - [`daemon`]: a `dockerd-rs` of a test's own, with its manager
 //! - [`guest`]: a machine with cgroup v2
 //! - [`leftovers`]: what a machine must have the same of after a test as before
@@ -7,7 +8,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod bundle;
 pub mod daemon;
 pub mod guest;
 pub mod leftovers;
 pub mod programs;
+pub mod registry;

@@ -1,12 +1,14 @@
 //! How requests come in: gRPC over unix sockets and over memory, ttrpc from shims.
 
 mod memory;
+mod shims;
 mod unix;
 
 use containerd_rs_core::{Error, Kind};
 use tonic::{Code, Status};
 
 pub(crate) use memory::{Memory, memory};
+pub(crate) use shims::shims;
 pub(crate) use unix::bind;
 
 /// The gRPC status of an error: containerd's code for the kind, and the text as it is.

@@ -34,6 +34,7 @@ pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
         .route("/images/create", post(create))
         .route("/images/json", get(list))
+        .route("/images/get", get(save))
         .route("/images/load", post(load))
         .route("/images/prune", post(prune))
         // Names have slashes: the rest of the path is a name and, for some, an operation.
@@ -104,7 +105,7 @@ impl OneQuery {
                 .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
             return Ok(Some(Platform::new(&parts.os, &parts.architecture, &parts.variant)));
         }
-        Platform::parse(&self.platform).map(Some)
+        Ok(Some(self.platform.parse()?))
     }
 }
 
@@ -121,6 +122,7 @@ async fn get_of(
             let found = engine.images.inspect(name, platform.as_ref(), version).await?;
             Ok(Json(found).into_response())
         }
+        Some((name, "get")) => stream_archive(&engine, &[name.to_owned()]).await,
         Some((name, "history")) => {
             let steps = engine.images.history(name, platform.as_ref()).await?;
             Ok(Json(steps).into_response())
@@ -180,7 +182,7 @@ async fn create(
 ) -> Result<Response> {
     let platform = match query.platform.as_str() {
         "" => None,
-        text => Some(Platform::parse(text)?),
+        text => Some(text.parse()?),
     };
     let (progress, lines, cancel) = progress::channel();
     let images = engine.images.clone();
@@ -238,6 +240,35 @@ async fn load(State(engine): State<Arc<Engine>>, body: Body) -> Result<Response>
     let work = async move { images.load(body, progress, cancel).await };
     let (first, lines) = progress::begin(lines, work).await?;
     Ok(stream_lines(first, lines))
+}
+
+/// `GET /images/get?names=a&names=b`.
+async fn save(State(engine): State<Arc<Engine>>, RawQuery(raw): RawQuery) -> Result<Response> {
+    let raw = raw.unwrap_or_default();
+    let pairs = url::form_urlencoded::parse(raw.as_bytes());
+    let names: Vec<String> = pairs
+        .filter(|(key, _)| key == "names")
+        .map(|(_, value)| value.into_owned())
+        .collect();
+    let names: Vec<String> = names
+        .iter()
+        .flat_map(|n| n.split(','))
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if names.is_empty() {
+        return Err(Error::invalid("no images to save"));
+    }
+    stream_archive(&engine, &names).await
+}
+
+async fn stream_archive(engine: &Engine, names: &[String]) -> Result<Response> {
+    let archive = engine.images.save(names).await?;
+    let mut response = Response::new(Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(archive)));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+    Ok(response)
 }
 
 /// A reply of JSON lines, as they come. A client that goes away cancels the operation.

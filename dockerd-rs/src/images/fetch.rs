@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 
 /// How often a layer's bytes are told, at most.
 const TELL: Duration = Duration::from_millis(100);
+/// How often, when nothing comes.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// One pull's means.
 pub(crate) struct Fetching<'a> {
@@ -161,9 +163,17 @@ impl Fetching<'_> {
             .await
             .map_err(fetch_error)?;
         let mut told: Option<Instant> = None;
-        while let Some(chunk) = stream.next().await {
-            writer.write(&chunk.map_err(fetch_error)?).await?;
-            if told.is_none_or(|at| at.elapsed() >= TELL) {
+        loop {
+            // Told again when nothing comes: that is how a client that has gone away is noticed.
+            let chunk = match tokio::time::timeout(TELL_AGAIN, stream.next()).await {
+                Ok(None) => break,
+                Ok(Some(chunk)) => Some(chunk.map_err(fetch_error)?),
+                Err(_) => None,
+            };
+            if let Some(chunk) = &chunk {
+                writer.write(chunk).await?;
+            }
+            if chunk.is_none() || told.is_none_or(|at| at.elapsed() >= TELL) {
                 told = Some(Instant::now());
                 self.progress.bytes(id, "Downloading", writer.offset(), size);
             }

@@ -8,6 +8,7 @@ use containerd_proto::containerd::services::content::v1::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Status, Streaming};
 
 use super::store::Store;
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 512 * 1024;
 /// Chunks sent and not yet answered.
 const IN_FLIGHT: usize = 4;
+/// How long the server may take to close.
+const CLOSE: std::time::Duration = std::time::Duration::from_secs(5);
 /// How often, and how long between, a reference that another writer holds is tried.
 const LOCKED: (u32, std::time::Duration) = (600, std::time::Duration::from_millis(200));
 
@@ -28,10 +31,13 @@ pub(crate) enum Opened {
     Exists,
 }
 
-/// One blob being written. Dropped before [`Writer::commit`], it stays behind as a partial ingest: abort its reference.
+/// One blob being written. Dropped before [`Writer::commit`], it stays behind as a partial ingest: abort its reference, when
+/// the server has let go of it ([`Store::closing`]).
 pub(crate) struct Writer {
-    requests: mpsc::Sender<WriteContentRequest>,
-    replies: Streaming<WriteContentResponse>,
+    /// Both are there until the writer is dropped.
+    requests: Option<mpsc::Sender<WriteContentRequest>>,
+    replies: Option<Streaming<WriteContentResponse>>,
+    closing: TaskTracker,
     reference: String,
     /// Bytes accepted so far.
     offset: u64,
@@ -78,9 +84,11 @@ impl Writer {
             .ok_or_else(|| Status::internal("no answer to a content write"))?;
         let offset = u64::try_from(reply.offset).unwrap_or(0);
         let (pending, buffer) = (0, Vec::new());
+        let (requests, replies, closing) = (Some(requests), Some(replies), store.closing.clone());
         Ok(Self {
             requests,
             replies,
+            closing,
             reference: reference.to_owned(),
             offset,
             pending,
@@ -126,7 +134,9 @@ impl Writer {
 
     async fn send(&mut self, request: WriteContentRequest) -> Result<()> {
         self.pending += 1;
-        if self.requests.send(request).await.is_ok() {
+        if let Some(requests) = &self.requests
+            && requests.send(request).await.is_ok()
+        {
             return Ok(());
         }
         // The stream is closed: its last reply says why.
@@ -135,9 +145,16 @@ impl Writer {
     }
 
     async fn reply(&mut self) -> Result<WriteContentResponse> {
-        let reply = self.replies.message().await.map_err(|status| self.status(&status))?;
+        let reply = self.message().await.map_err(|status| self.status(&status))?;
         self.pending = self.pending.saturating_sub(1);
         reply.ok_or_else(|| self.failed("the stream ended"))
+    }
+
+    async fn message(&mut self) -> Result<Option<WriteContentResponse>, Status> {
+        match &mut self.replies {
+            Some(replies) => replies.message().await,
+            None => Ok(None),
+        }
     }
 
     fn status(&self, status: &Status) -> Error {
@@ -162,7 +179,7 @@ impl Writer {
         };
         self.send(request).await?;
         loop {
-            match self.replies.message().await {
+            match self.message().await {
                 Ok(Some(reply)) if reply.action == i32::from(WriteAction::Commit) => return Ok(reply.digest),
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(self.failed("the stream ended before the commit was answered")),
@@ -172,6 +189,21 @@ impl Writer {
                 }
                 Err(status) => return Err(self.status(&status)),
             }
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Ends the stream in order and waits, elsewhere, until the server has done so too: it writes to the ingest's directory
+    /// for the last time when it closes, and an abort that came before would leave that behind.
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        if let Some(mut replies) = self.replies.take() {
+            self.closing.spawn(async move {
+                let drain = async { while let Ok(Some(_)) = replies.message().await {} };
+                // A server that hangs is not waited for.
+                let _ = tokio::time::timeout(CLOSE, drain).await;
+            });
         }
     }
 }

@@ -63,10 +63,21 @@ impl Group {
         self.known.as_ref().and_then(|k| k.document.config.labels.as_ref())
     }
 
-    fn refers(&self, pattern: &str) -> bool {
-        let named = self.records.iter().filter(|r| !r.is_dangling());
-        let mut references = named.filter_map(|r| Reference::parse(&r.name).ok());
-        references.any(|r| glob(pattern, &r.familiar()) || glob(pattern, &r.familiar_name()))
+    /// Leaves only the names that match one of the patterns. Says whether any does.
+    fn narrow(&mut self, patterns: &[String]) -> bool {
+        let matches = |record: &Record| {
+            let parsed = Reference::parse(&record.name).ok().filter(|_| !record.is_dangling());
+            parsed.is_some_and(|r| {
+                patterns
+                    .iter()
+                    .any(|p| glob(p, &r.familiar()) || glob(p, &r.familiar_name()))
+            })
+        };
+        if !patterns.is_empty() {
+            self.records.retain(matches);
+            (self.tags, self.digests) = names(&self.records);
+        }
+        !self.records.is_empty()
     }
 }
 
@@ -187,9 +198,10 @@ impl ImageService {
                 && oldest.is_none_or(|at| g.created() > at)
                 && newest.is_none_or(|at| g.created() < at)
                 && filters.labels_match(g.labels())
-                && (references.is_empty() || references.iter().any(|p| g.refers(p)))
         };
-        Ok(groups.into_iter().filter(keep).collect())
+        let mut kept: Vec<Group> = groups.into_iter().filter(keep).collect();
+        kept.retain_mut(|group| group.narrow(references));
+        Ok(kept)
     }
 
     /// Disk usage of committed layers, in bytes. Layers do not change: each is measured once.

@@ -10,7 +10,7 @@
 //! - `store`, `ingest`, `scope`, `locks`: the layer below, and how to leave nothing behind there
 //! - `resolve`: a name or an id to an image, and an image to what containers need of it
 //! - `fetch`, `unpack`, [`pull`]: from a registry
-//! - `archive`, `spool`, `load`, [`import`], [`changes`]: from archives
+//! - `archive`, `spool`, `load`, [`import`], [`changes`]: from archives; [`save`]: to one
 //! - [`list`], `inspect`, `tag`, [`remove`], [`filters`]: what there is, by which names
 //! - [`progress`]: the lines that clients draw
 
@@ -31,6 +31,7 @@ pub mod pull;
 pub mod reference;
 pub mod remove;
 mod resolve;
+pub mod save;
 mod scope;
 mod spool;
 mod store;
@@ -98,7 +99,7 @@ impl std::fmt::Debug for ImageService {
 impl ImageService {
     /// A service over the layer below, that pulls by `registry` and tells `events` what happens.
     pub fn new(l3: L3, registry: Registry, events: Arc<dyn ImageEvents>) -> Self {
-        let store = store::Store { l3 };
+        let store = store::Store::new(l3);
         let inner = Inner {
             store,
             registry,

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, PoisonError};
 
+use containerd_rs_registry::Descriptor;
 use containerd_rs_registry::document::{self, Document};
-use containerd_rs_registry::{Descriptor, Platform as OciPlatform};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{ImageConfig, ImageDocument};
-use super::platform::Platform;
-use super::reference::{Reference, is_digest, is_digest_hex};
+use super::platform::{Platform, of_index};
+use super::reference::{Reference, canonical, is_digest};
 use super::store::{Record, Store, bad_document};
 use super::{ImageService, no_such_image, scope, unpack};
 use crate::error::{Error, Result};
@@ -91,7 +91,7 @@ pub(crate) fn wanted(text: &str) -> Result<Wanted> {
     if is_digest(text) {
         return Ok(Wanted::Id(text.to_owned()));
     }
-    if is_digest_hex(text) {
+    if runtime_spec::reference::is_id(text) {
         return Ok(Wanted::Id(format!("sha256:{text}")));
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -101,7 +101,7 @@ pub(crate) fn wanted(text: &str) -> Result<Wanted> {
     match (Reference::parse(text), prefix) {
         (Ok(reference), prefix) => Ok(Wanted::Name { reference, prefix }),
         (Err(_), Some(prefix)) => Ok(Wanted::Prefix(prefix)),
-        (Err(error), None) => Err(error),
+        (Err(error), None) => Err(error.into()),
     }
 }
 
@@ -143,13 +143,15 @@ impl ImageService {
             }
             Wanted::Prefix(prefix) => by_prefix(store, &prefix, text).await,
             Wanted::Name { reference, prefix } => {
-                let shown = reference.or_latest().familiar();
+                let full = reference.clone().or_latest();
+                let shown = full.familiar();
                 if let Some(digest) = reference.digest() {
-                    let repository = reference.repository();
-                    let of = |r: &Record| r.id() == digest && repository_of(&r.name) == Some(repository.clone());
+                    let repository = reference.name();
+                    let of =
+                        |r: &Record| r.id() == digest.as_str() && repository_of(&r.name) == Some(repository.clone());
                     return best(store.images().await?, of).ok_or_else(|| no_such_image(&shown));
                 }
-                if let Some(record) = store.image(&reference.or_latest().canonical()).await? {
+                if let Some(record) = store.image(&canonical(&full)).await? {
                     return Ok(record);
                 }
                 match prefix {
@@ -253,23 +255,19 @@ async fn read_known(store: &Store, manifest: &Descriptor) -> Result<Known> {
 
 /// The manifests of an index that run on `platform`, best first. One without a platform may be anything: it comes last.
 pub(crate) fn ranked(manifests: &[Descriptor], platform: &Platform) -> Vec<Descriptor> {
-    let mut ranked: Vec<(u32, &Descriptor)> = manifests
+    let mut ranked: Vec<(usize, &Descriptor)> = manifests
         .iter()
         .filter(|d| document::is_manifest(d.media_type().as_ref()))
         .filter_map(|d| {
             let rank = match d.platform() {
-                None => Some(1000),
-                Some(theirs) => platform.accepts(&of_oci(theirs)),
+                None => Some(usize::MAX),
+                Some(theirs) => platform.rank(&of_index(theirs)),
             };
             rank.map(|rank| (rank, d))
         })
         .collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.into_iter().map(|(_, d)| d.clone()).collect()
-}
-
-fn of_oci(platform: &OciPlatform) -> Platform {
-    Platform::from(platform)
 }
 
 /// Docker's words for an index without an image for us.
@@ -309,7 +307,7 @@ pub(crate) fn matches_id(id: &str, text: &str) -> bool {
 
 /// The repository part of a record's name; nothing for names that are not references.
 pub(crate) fn repository_of(name: &str) -> Option<String> {
-    Reference::parse(name).ok().map(|r| r.repository())
+    Reference::parse(name).ok().map(|r| r.name())
 }
 
 /// The short form of a record's name, or the name itself when it is no reference.

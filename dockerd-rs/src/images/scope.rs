@@ -85,6 +85,8 @@ impl Scope {
             let mut undo = self.undo();
             (std::mem::take(&mut undo.ingests), std::mem::take(&mut undo.snapshots))
         };
+        self.store.closing.close();
+        self.store.closing.wait().await;
         for reference in ingests {
             ingest::abort(&self.store, &reference).await;
         }
@@ -142,9 +144,7 @@ async fn open(store: &Store) -> Result<Scope> {
             labels,
         })
         .await?;
-    let leased = Store {
-        l3: store.l3.with_lease(&lease)?,
-    };
+    let leased = Store::new(store.l3.with_lease(&lease)?);
     Ok(Scope {
         store: leased,
         lease,

@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 /// Writes and hashes. What the digest should be may be known; what it is turns out in the end.
 pub(crate) struct Spool {
     scope: Scope,
-    reference: String,
     writer: Box<Writer>,
     hasher: Hasher,
     expected: Option<String>,
@@ -34,7 +33,6 @@ impl Spool {
         let scope = scope.clone();
         Ok(Self {
             scope,
-            reference,
             writer,
             hasher,
             expected,
@@ -79,9 +77,7 @@ impl Spool {
         }
         self.writer.commit(&found, labels).await?;
         self.scope.store.keep(&self.scope.lease, "content", &found).await?;
-        // Where the blob existed, the ingest is still there: it is aborted with the scope's other leftovers.
-        super::ingest::abort(&self.scope.store, &self.reference).await;
-        self.scope.ingest_ends(&self.reference);
+        // Where the blob existed, the ingest is still there: the scope aborts it when it ends, once the writer is closed.
         Ok(found)
     }
 }

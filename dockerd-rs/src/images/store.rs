@@ -15,6 +15,7 @@ use containerd_proto::containerd::services::snapshots::v1::{StatSnapshotRequest,
 use containerd_proto::containerd::types::Descriptor as ProtoDescriptor;
 use containerd_rs_registry::{Descriptor, MediaType, RegistryError, digest, document};
 use prost_types::FieldMask;
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
 
 use crate::error::{Error, Result};
@@ -54,9 +55,19 @@ pub(crate) fn dangling_name(digest: &str) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     pub(crate) l3: L3,
+    /// Writers that were dropped and are being closed.
+    pub(crate) closing: TaskTracker,
 }
 
 impl Store {
+    /// A store over the layer below.
+    pub(crate) fn new(l3: L3) -> Self {
+        Self {
+            l3,
+            closing: TaskTracker::new(),
+        }
+    }
+
     /// What is known of a blob; nothing when it is not there.
     pub(crate) async fn info(&self, digest: &str) -> Result<Option<Info>> {
         let request = InfoRequest {

@@ -336,10 +336,10 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
             return Fail(error.to_string());
         }
     }
-    if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges) {
-        if let Err(fail) = filter.load(context.handover().as_ref()) {
-            return fail;
-        }
+    if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges)
+        && let Err(fail) = filter.load(context.handover().as_ref())
+    {
+        return fail;
     }
     program.execute(context.preserve_fds)
 }

@@ -166,7 +166,8 @@ fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>, Err
     let uids = ids::lines(linux.uid_mappings().as_deref());
     let gids = ids::lines(linux.gid_mappings().as_deref());
     if namespaces.new & libc::CLONE_NEWUSER == 0 {
-        if !namespaces.in_user_namespace() && !(uids.is_empty() && gids.is_empty()) {
+        let mapped = !uids.is_empty() || !gids.is_empty();
+        if mapped && !namespaces.in_user_namespace() {
             return Err(Error::config(
                 "linux.uidMappings",
                 "User namespace mappings specified, but USER namespace isn't enabled in the config",

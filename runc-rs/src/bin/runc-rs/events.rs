@@ -113,7 +113,7 @@ fn data_v1(stats: &v1::Stats) -> Value {
 }
 
 fn data_v2(stats: &v2::Stats) -> Value {
-    let cpu = stats.cpu.clone().unwrap_or_default();
+    let cpu = stats.cpu.unwrap_or_default();
     let memory = stats.memory.clone().unwrap_or_default();
     let nanos = |micros: u64| micros.saturating_mul(1000);
     json!({
