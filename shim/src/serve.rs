@@ -29,6 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// When the process was not started by `start`, or the system refuses what it needs.
 pub(crate) fn serve(args: &Args, ttrpc_address: &str) -> Result<()> {
     sys::small_heap();
+    sys::close_from(GO_FD.unsigned_abs() + 1).map_err(Error::system("close_range"))?;
     // Executed through a link in /proc, the process would be named after that.
     let _ = rustix::thread::set_name(c"containerd-shim");
     let listener = sys::inherited(LISTENER_FD).map_err(Error::system("inherited socket"))?;

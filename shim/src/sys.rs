@@ -102,6 +102,16 @@ pub(crate) fn detach(command: &mut Command, core_scheduling: bool) {
     unsafe { command.pre_exec(detach) };
 }
 
+/// Closes whatever else was inherited from `first` on: descriptors that an ancestor forgot to close must not live as long as a container.
+/// To be called first thing, before anything is opened.
+pub(crate) fn close_from(first: libc::c_uint) -> io::Result<()> {
+    // SAFETY: nothing in this process owns a descriptor above the standard ones yet.
+    if unsafe { libc::close_range(first, libc::c_uint::MAX, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Takes over an inherited descriptor; it will not be inherited further.
 ///
 /// # Errors

@@ -50,7 +50,10 @@ fn bundle(directory: &Path, name: &str, arguments: Value) -> String {
             .unwrap()
             .push("CAP_MKNOD".into());
     }
-    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "cgroup" }));
+    config["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "type": "cgroup" }));
     config["linux"]["cgroupsPath"] = format!("/engine-test/{name}").into();
     config["linux"]["resources"] = json!({
         "devices": [{ "allow": false, "access": "rwm" }, { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }],
@@ -96,7 +99,7 @@ test -z "$(runc list -q)" && echo none
         "memory.swap.max=33554432",
         "pids.max=20",
         "cpu.max=50000 100000",
-        "cpu.weight=20",
+        "cpu.weight=59",
         "disk: Operation not permitted",
         "null: fine",
         "frozen=frozen 1",

@@ -105,7 +105,7 @@ impl OneQuery {
                 .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
             return Ok(Some(Platform::new(&parts.os, &parts.architecture, &parts.variant)));
         }
-        Platform::parse(&self.platform).map(Some)
+        Ok(Some(self.platform.parse()?))
     }
 }
 
@@ -182,7 +182,7 @@ async fn create(
 ) -> Result<Response> {
     let platform = match query.platform.as_str() {
         "" => None,
-        text => Some(Platform::parse(text)?),
+        text => Some(text.parse()?),
     };
     let (progress, lines, cancel) = progress::channel();
     let images = engine.images.clone();

@@ -15,7 +15,7 @@ use super::config::{HistoryEntry, ImageConfig, ImageDocument, RootFs};
 use super::load::put_manifest;
 use super::platform::Platform;
 use super::progress::Progress;
-use super::reference::Reference;
+use super::reference::{Reference, canonical};
 use super::scope::{self, Scope};
 use super::spool::Spool;
 use super::store::dangling_name;
@@ -89,8 +89,8 @@ impl ImageService {
         let id = target.digest().to_string();
         match &request.reference {
             Some(reference) => {
-                let reference = reference.or_latest();
-                self.set_name(&reference.canonical(), &target).await?;
+                let reference = reference.clone().or_latest();
+                self.set_name(&canonical(&reference), &target).await?;
                 self.event("import", &id, &reference.familiar());
             }
             None => {

@@ -122,7 +122,7 @@ impl ImageService {
             .known(&record.target, platform)
             .await
             .ok()
-            .filter(|k| platform.is(&k.platform()));
+            .filter(|k| platform.matches(&k.platform()));
         found.ok_or_else(|| {
             let why = format!("was found but does not provide the specified platform ({platform})");
             Error::not_found(format!("image with reference {name} {why}"))

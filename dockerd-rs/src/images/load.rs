@@ -22,7 +22,7 @@ use super::fetch::child_labels;
 use super::ingest;
 use super::platform::Platform;
 use super::progress::Progress;
-use super::reference::{Reference, is_digest};
+use super::reference::{Reference, canonical, is_digest};
 use super::resolve::ranked;
 use super::scope::{self, Scope};
 use super::spool::Spool;
@@ -185,9 +185,8 @@ impl ImageService {
             .repo_tags
             .iter()
             .flatten()
-            .map(|tag| Reference::parse(tag))
+            .map(|tag| Ok(Reference::parse(tag)?.or_latest()))
             .collect::<Result<Vec<_>>>()?;
-        let names = names.iter().map(Reference::or_latest).collect();
         Ok(Ready { target, names })
     }
 
@@ -224,7 +223,7 @@ impl ImageService {
             progress.stream(format!("Loaded image ID: {id}\n")).await;
         }
         for name in &image.names {
-            self.set_name(&name.canonical(), &image.target).await?;
+            self.set_name(&canonical(name), &image.target).await?;
             progress.stream(format!("Loaded image: {}\n", name.familiar())).await;
         }
         self.event("load", &id, &id);
@@ -271,7 +270,7 @@ fn oci_names(descriptor: &Descriptor) -> Vec<Reference> {
     let full = annotation("io.containerd.image.name");
     let name = full.or_else(|| annotation("org.opencontainers.image.ref.name").filter(|n| n.contains(['/', ':'])));
     name.and_then(|n| Reference::parse(&n).ok())
-        .map(|r| r.or_latest())
+        .map(Reference::or_latest)
         .into_iter()
         .collect()
 }

@@ -12,7 +12,7 @@ use super::config::ImageDocument;
 use super::fetch::Fetching;
 use super::platform::Platform;
 use super::progress::{Progress, short_id};
-use super::reference::{Reference, is_digest};
+use super::reference::{Reference, canonical};
 use super::resolve::{no_platform, ranked};
 use super::scope::{self, Scope};
 use super::store::{Record, dangling_name};
@@ -41,10 +41,10 @@ impl PullRequest {
     /// 400 for a malformed name.
     pub fn new(from_image: &str, tag: &str) -> Result<Self> {
         let mut reference = Reference::parse(from_image.trim())?;
-        if is_digest(tag) {
-            reference = reference.with_digest(tag);
+        if let Ok(digest) = tag.parse() {
+            reference = reference.with_digest(digest);
         } else if !tag.is_empty() {
-            reference = Reference::parse(&format!("{}:{tag}", reference.repository()))?;
+            reference = Reference::parse(&format!("{}:{tag}", reference.name()))?;
         }
         Ok(Self {
             reference,
@@ -73,13 +73,13 @@ impl ImageService {
             _ => Vec::new(),
         };
         if tags.is_empty() {
-            let reference = request.reference.or_latest();
+            let reference = request.reference.clone().or_latest();
             return self
                 .pull_one(reference, &request, session, repository, progress, cancel)
                 .await;
         }
         for tag in tags {
-            let Ok(reference) = Reference::parse(&format!("{}:{tag}", request.reference.repository())) else {
+            let Ok(reference) = Reference::parse(&format!("{}:{tag}", request.reference.name())) else {
                 tracing::warn!(tag, "invalid tag, won't pull");
                 continue;
             };
@@ -140,7 +140,7 @@ struct Plan {
 
 impl One {
     async fn run(&self, scope: &Scope) -> Result<()> {
-        let which = self.reference.digest().or(self.reference.tag()).unwrap_or("latest");
+        let which = self.reference.tag_or_digest();
         let target = self.session.resolve(&self.repository, which).await;
         let target = target.map_err(|e| resolve_error(&self.reference, e))?;
         let fetcher = self.session.fetcher(&self.repository);
@@ -206,7 +206,7 @@ impl One {
     fn check_platform(&self, document: &config::ImageDocument) -> Result<()> {
         let Some(wanted) = &self.platform else { return Ok(()) };
         let found = Platform::new(&document.os, &document.architecture, &document.variant);
-        if wanted.accepts(&found).is_some() {
+        if wanted.rank(&found).is_some() {
             return Ok(());
         }
         let name = self.reference.familiar();
@@ -275,7 +275,7 @@ impl One {
 
     /// Gives the image its name, keeps the one that had it, and says so.
     async fn name(&self, scope: &Scope, target: &Descriptor) -> Result<()> {
-        let name = self.reference.canonical();
+        let name = canonical(&self.reference);
         let old = scope.store.image(&name).await?;
         let replaced = self.service.set_name(&name, target).await?;
         let id = target.digest().to_string();
@@ -336,7 +336,7 @@ fn resolve_error(reference: &Reference, error: RegistryError) -> Error {
     if let RegistryError::NoCredentials { .. } = &error {
         return Error::internal(format!(
             "failed to resolve reference {:?}: {error}",
-            reference.canonical()
+            canonical(reference)
         ));
     }
     if error.is_denied() {
@@ -360,6 +360,6 @@ fn resolve_error(reference: &Reference, error: RegistryError) -> Error {
     }
     Error::internal(format!(
         "failed to resolve reference {:?}: {error}",
-        reference.canonical()
+        canonical(reference)
     ))
 }

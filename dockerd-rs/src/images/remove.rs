@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::filters::Filters;
 use super::list::Group;
-use super::reference::Reference;
+use super::reference::{Reference, canonical};
 use super::resolve::{Wanted, familiar, matches_id, repository_of, wanted};
 use super::store::Record;
 use super::{ImageService, no_such_image, progress::short_id};
@@ -44,7 +44,7 @@ impl ImageService {
         all.retain(|r| r.id() == record.id());
         let by_id = matches!(wanted(name)?, Wanted::Id(_) | Wanted::Prefix(_))
             || record.is_dangling()
-            || (matches_id(record.id(), name) && record.name != Reference::parse(name)?.or_latest().canonical());
+            || (matches_id(record.id(), name) && record.name != canonical(&Reference::parse(name)?.or_latest()));
         if by_id {
             let one = same_repository(&all);
             self.check_use(&record, force)?;
@@ -117,6 +117,7 @@ impl ImageService {
                     self.untag(record, false, &mut done).await?;
                 }
                 self.untag(last, true, &mut done).await?;
+                self.forget();
                 self.event("delete", last.id(), last.id());
                 done.push(json!({ "Deleted": last.id() }));
             }
@@ -181,15 +182,15 @@ fn same_repository(all: &[Record]) -> bool {
         .filter_map(|r| Reference::parse(&r.name).ok())
         .filter_map(|r| r.tag().map(str::to_owned))
         .collect();
-    tags.len() <= 1 && named.iter().all(|r| repository_of(&r.name) == Some(first.repository()))
+    tags.len() <= 1 && named.iter().all(|r| repository_of(&r.name) == Some(first.name()))
 }
 
 /// The names that go with a reference: itself; with a digest, all of its repository; place holders always; and a name by
 /// digest of its repository when no other tag of that repository is left.
 fn same_names(reference: &Reference, all: &[Record]) -> Vec<Record> {
-    let reference = reference.or_latest();
+    let reference = reference.clone().or_latest();
     let parsed: Vec<(&Record, Option<Reference>)> = all.iter().map(|r| (r, Reference::parse(&r.name).ok())).collect();
-    let here = |r: &Reference| r.repository() == reference.repository();
+    let here = |r: &Reference| r.name() == reference.name();
     let other_tag = parsed.iter().any(|(_, r)| {
         r.as_ref()
             .is_some_and(|r| here(r) && r.tag().is_some() && r.tag() != reference.tag())

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, PoisonError};
 
+use containerd_rs_registry::Descriptor;
 use containerd_rs_registry::document::{self, Document};
-use containerd_rs_registry::{Descriptor, Platform as OciPlatform};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{ImageConfig, ImageDocument};
-use super::platform::Platform;
-use super::reference::{Reference, is_digest, is_digest_hex};
+use super::platform::{Platform, of_index};
+use super::reference::{Reference, canonical, is_digest};
 use super::store::{Record, Store, bad_document};
 use super::{ImageService, no_such_image, scope, unpack};
 use crate::error::{Error, Result};
@@ -91,7 +91,7 @@ pub(crate) fn wanted(text: &str) -> Result<Wanted> {
     if is_digest(text) {
         return Ok(Wanted::Id(text.to_owned()));
     }
-    if is_digest_hex(text) {
+    if runtime_spec::reference::is_id(text) {
         return Ok(Wanted::Id(format!("sha256:{text}")));
     }
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
@@ -101,7 +101,7 @@ pub(crate) fn wanted(text: &str) -> Result<Wanted> {
     match (Reference::parse(text), prefix) {
         (Ok(reference), prefix) => Ok(Wanted::Name { reference, prefix }),
         (Err(_), Some(prefix)) => Ok(Wanted::Prefix(prefix)),
-        (Err(error), None) => Err(error),
+        (Err(error), None) => Err(error.into()),
     }
 }
 
@@ -143,13 +143,15 @@ impl ImageService {
             }
             Wanted::Prefix(prefix) => by_prefix(store, &prefix, text).await,
             Wanted::Name { reference, prefix } => {
-                let shown = reference.or_latest().familiar();
+                let full = reference.clone().or_latest();
+                let shown = full.familiar();
                 if let Some(digest) = reference.digest() {
-                    let repository = reference.repository();
-                    let of = |r: &Record| r.id() == digest && repository_of(&r.name) == Some(repository.clone());
+                    let repository = reference.name();
+                    let of =
+                        |r: &Record| r.id() == digest.as_str() && repository_of(&r.name) == Some(repository.clone());
                     return best(store.images().await?, of).ok_or_else(|| no_such_image(&shown));
                 }
-                if let Some(record) = store.image(&reference.or_latest().canonical()).await? {
+                if let Some(record) = store.image(&canonical(&full)).await? {
                     return Ok(record);
                 }
                 match prefix {
@@ -165,39 +167,57 @@ impl ImageService {
     /// # Errors
     /// 404 when none does, or its documents are not in the store.
     pub(crate) async fn known(&self, target: &Descriptor, platform: &Platform) -> Result<Arc<Known>> {
-        let manifest = match document::is_index(target.media_type().as_ref()) {
-            false => target.clone(),
-            true => {
-                let Document::Index(index) = self.store().document(target).await? else {
-                    return Err(Error::failed(format!("index {}", target.digest()), "is a manifest"));
-                };
-                let mut present = Vec::new();
-                for candidate in ranked(index.manifests(), platform) {
-                    if self.store().info(candidate.digest().as_ref()).await?.is_some() {
-                        present.push(candidate);
-                        break;
-                    }
-                }
-                present.pop().ok_or_else(|| no_platform(target, platform))?
-            }
+        if !document::is_index(target.media_type().as_ref()) {
+            return self.known_manifest(target).await;
+        }
+        let key = format!("{} {platform}", target.digest());
+        if let Some(known) = self.remembered(&key) {
+            return Ok(known);
+        }
+        let Document::Index(index) = self.store().document(target).await? else {
+            return Err(Error::failed(format!("index {}", target.digest()), "is a manifest"));
         };
-        self.known_manifest(&manifest).await
+        for candidate in ranked(index.manifests(), platform) {
+            if self.store().info(candidate.digest().as_ref()).await?.is_some() {
+                let known = self.known_manifest(&candidate).await?;
+                self.remember(key, &known);
+                return Ok(known);
+            }
+        }
+        Err(no_platform(target, platform))
     }
 
     /// The parsed image of one manifest.
     pub(crate) async fn known_manifest(&self, manifest: &Descriptor) -> Result<Arc<Known>> {
         let digest = manifest.digest().to_string();
-        let lock = || self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(&digest) {
-            return Ok(known.clone());
+        if let Some(known) = self.remembered(&digest) {
+            return Ok(known);
         }
         let known = Arc::new(read_known(self.store(), manifest).await?);
-        let mut cache = lock();
+        self.remember(digest, &known);
+        Ok(known)
+    }
+
+    fn remembered(&self, key: &str) -> Option<Arc<Known>> {
+        self.inner
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
+    }
+
+    fn remember(&self, key: String, known: &Arc<Known>) {
+        let mut cache = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= KNOWN_LIMIT {
             cache.clear();
         }
-        cache.insert(digest, known.clone());
-        Ok(known)
+        cache.insert(key, known.clone());
+    }
+
+    /// Forgets parsed images: something was removed, and what is not here is not to be known.
+    pub(crate) fn forget(&self) {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Unpacks what another client has brought but not unpacked.
@@ -253,23 +273,19 @@ async fn read_known(store: &Store, manifest: &Descriptor) -> Result<Known> {
 
 /// The manifests of an index that run on `platform`, best first. One without a platform may be anything: it comes last.
 pub(crate) fn ranked(manifests: &[Descriptor], platform: &Platform) -> Vec<Descriptor> {
-    let mut ranked: Vec<(u32, &Descriptor)> = manifests
+    let mut ranked: Vec<(usize, &Descriptor)> = manifests
         .iter()
         .filter(|d| document::is_manifest(d.media_type().as_ref()))
         .filter_map(|d| {
             let rank = match d.platform() {
-                None => Some(1000),
-                Some(theirs) => platform.accepts(&of_oci(theirs)),
+                None => Some(usize::MAX),
+                Some(theirs) => platform.rank(&of_index(theirs)),
             };
             rank.map(|rank| (rank, d))
         })
         .collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     ranked.into_iter().map(|(_, d)| d.clone()).collect()
-}
-
-fn of_oci(platform: &OciPlatform) -> Platform {
-    Platform::from(platform)
 }
 
 /// Docker's words for an index without an image for us.
@@ -309,7 +325,7 @@ pub(crate) fn matches_id(id: &str, text: &str) -> bool {
 
 /// The repository part of a record's name; nothing for names that are not references.
 pub(crate) fn repository_of(name: &str) -> Option<String> {
-    Reference::parse(name).ok().map(|r| r.repository())
+    Reference::parse(name).ok().map(|r| r.name())
 }
 
 /// The short form of a record's name, or the name itself when it is no reference.

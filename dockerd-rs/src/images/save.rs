@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::reference::Reference;
+use super::reference::{Reference, canonical};
 use super::resolve::{familiar, matches_id};
 use super::scope::{self, Scope};
 use super::store::Record;
@@ -72,8 +72,7 @@ impl ImageService {
             Some(reference) if !by_id && reference.tag().is_none() && reference.digest().is_none() => {
                 let mut all = self.store().images().await?;
                 all.retain(|r| {
-                    Reference::parse(&r.name)
-                        .is_ok_and(|n| n.repository() == reference.repository() && n.tag().is_some())
+                    Reference::parse(&r.name).is_ok_and(|n| n.name() == reference.name() && n.tag().is_some())
                 });
                 if all.is_empty() {
                     return Err(no_such_image(&reference.familiar()));
@@ -116,7 +115,7 @@ impl ImageService {
             for name in &image.names {
                 let mut named = descriptor.clone();
                 named["annotations"] = json!({
-                    "io.containerd.image.name": name.canonical(),
+                    "io.containerd.image.name": canonical(name),
                     "org.opencontainers.image.ref.name": name.tag().unwrap_or_default(),
                 });
                 index.push(named);

@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 /// Writes and hashes. What the digest should be may be known; what it is turns out in the end.
 pub(crate) struct Spool {
     scope: Scope,
-    reference: String,
     writer: Box<Writer>,
     hasher: Hasher,
     expected: Option<String>,
@@ -34,7 +33,6 @@ impl Spool {
         let scope = scope.clone();
         Ok(Self {
             scope,
-            reference,
             writer,
             hasher,
             expected,

@@ -1,7 +1,7 @@
 //! `docker tag`.
 
 use super::ImageService;
-use super::reference::Reference;
+use super::reference::{Reference, canonical};
 use crate::error::{Error, Result};
 
 impl ImageService {
@@ -16,10 +16,10 @@ impl ImageService {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
         if !tag.is_empty() {
-            reference = Reference::parse(&format!("{}:{tag}", reference.repository()))?;
+            reference = Reference::parse(&format!("{}:{tag}", reference.name()))?;
         }
         let reference = reference.or_latest();
-        self.set_name(&reference.canonical(), &record.target).await?;
+        self.set_name(&canonical(&reference), &record.target).await?;
         self.event("tag", record.id(), &reference.familiar());
         Ok(())
     }
