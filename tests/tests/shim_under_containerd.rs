@@ -207,40 +207,35 @@ fn parent(pid: i32) -> i32 {
 /// Everything that ctr can do to a task.
 fn tour(name: &str, binary: Option<&'static str>) {
     let containerd = Containerd::new(name, binary);
-    let id = |n: &str| format!("{}-{n}", containerd.mark);
-    let (a, b, c) = (id("a"), id("b"), id("c"));
-    let events = containerd.path("events");
-    let mut watching = containerd
-        .command(&["events"])
-        .stdout(fs::File::create(&events).unwrap())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    runs_and_fails(&containerd);
+    pipes_and_terminals(&containerd);
+    a_whole_life(&containerd);
+    containerd.finish();
+}
 
-    let said = containerd.run(&["--rm"], &a, &["sh", "-c", "echo out; echo err >&2; exit 42"]);
+fn runs_and_fails(containerd: &Containerd) {
+    let id = format!("{}-a", containerd.mark);
+    let said = containerd.run(&["--rm"], &id, &["sh", "-c", "echo out; echo err >&2; exit 42"]);
     assert_eq!(
         (said.code, said.stdout.as_str(), said.stderr.as_str()),
         (42, "out\n", "err\n")
     );
-    let missing = containerd.run(&["--rm"], &a, &["/nope"]);
+    let missing = containerd.run(&["--rm"], &id, &["/nope"]);
+    let text = &missing.stderr;
     assert_eq!(missing.code, 1);
     assert!(
-        missing
-            .stderr
-            .contains("failed to create shim task: OCI runtime create failed: "),
-        "{}",
-        missing.stderr
+        text.contains("failed to create shim task: OCI runtime create failed: "),
+        "{text}"
     );
-    assert!(
-        missing.stderr.to_lowercase().contains("no such file or directory"),
-        "{}",
-        missing.stderr
-    );
+    assert!(text.to_lowercase().contains("no such file or directory"), "{text}");
+}
 
+fn pipes_and_terminals(containerd: &Containerd) {
+    let id = format!("{}-b", containerd.mark);
     let data: Vec<u8> = (0..3_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
-    let mut child = containerd.command(&containerd.run_args(&["--rm"], &b, &["cat"]));
+    let mut child = containerd.command(&containerd.run_args(&["--rm"], &id, &["cat"]));
     let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let copy = data.clone();
@@ -250,12 +245,12 @@ fn tour(name: &str, binary: Option<&'static str>) {
     assert!(output.status.success() && output.stdout == data);
 
     let run = containerd
-        .run_args(&["--rm", "-t"], &b, &["sh", "-c", "'tty; exit 3'"])
+        .run_args(&["--rm", "-t"], &id, &["sh", "-c", "'tty; exit 3'"])
         .join(" ");
-    let socket = containerd.path("c.sock");
+    let (ctr, socket) = (peer("ctr"), containerd.path("c.sock"));
     let line = format!(
         "{} --address {} --namespace {} {run}",
-        peer("ctr").display(),
+        ctr.display(),
         socket.display(),
         containerd.mark
     );
@@ -265,49 +260,43 @@ fn tour(name: &str, binary: Option<&'static str>) {
         terminal.stdout.contains("/dev/pts/0") || terminal.stdout.contains("/dev/console"),
         "{terminal:?}"
     );
+}
 
-    containerd
-        .run(
-            &["-d"],
-            &c,
-            &["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done"],
-        )
-        .ok();
-    let exec = containerd.ctr(&["task", "exec", "--exec-id", "e", &c, "sh", "-c", "echo in exec; exit 5"]);
+fn a_whole_life(containerd: &Containerd) {
+    let id = &format!("{}-c", containerd.mark);
+    let events = containerd.path("events");
+    let mut watching = containerd.command(&["events"]);
+    let mut watching = watching.stdout(fs::File::create(&events).unwrap()).spawn().unwrap();
+    // An event of the watcher's own says that it watches.
+    until("ctr events", || {
+        containerd
+            .ctr(&["namespaces", "label", &containerd.mark, "test=test"])
+            .ok();
+        fs::metadata(&events).unwrap().len() > 0
+    });
+    let program = "trap 'exit 9' TERM; while :; do sleep 0.1; done";
+    containerd.run(&["-d"], id, &["sh", "-c", program]).ok();
+    let exec = containerd.ctr(&["task", "exec", "--exec-id", "e", id, "sh", "-c", "echo in exec; exit 5"]);
     assert_eq!((exec.code, exec.stdout.as_str()), (5, "in exec\n"));
-    let (pid, _) = containerd.task(&c).unwrap();
-    assert!(containerd.ctr(&["task", "ps", &c]).ok().contains(&pid.to_string()));
-    let metrics = containerd.ctr(&["task", "metrics", &c]).ok();
+    let (pid, _) = containerd.task(id).unwrap();
+    assert!(containerd.ctr(&["task", "ps", id]).ok().contains(&pid.to_string()));
+    let metrics = containerd.ctr(&["task", "metrics", id]).ok();
     assert!(metrics.contains("memory.usage_in_bytes"), "{metrics}");
-    containerd.ctr(&["task", "pause", &c]).ok();
-    containerd.wait_for_status(&c, "PAUSED");
-    containerd.ctr(&["task", "resume", &c]).ok();
-    containerd.wait_for_status(&c, "RUNNING");
-    let running = containerd.ctr(&["task", "delete", &c]);
+    containerd.ctr(&["task", "pause", id]).ok();
+    containerd.wait_for_status(id, "PAUSED");
+    containerd.ctr(&["task", "resume", id]).ok();
+    containerd.wait_for_status(id, "RUNNING");
+    let running = containerd.ctr(&["task", "delete", id]);
     assert!(
         running.code != 0 && running.stderr.contains("failed precondition"),
         "{running:?}"
     );
-    containerd.ctr(&["task", "kill", "--signal", "TERM", &c]).ok();
-    containerd.wait_for_status(&c, "STOPPED");
-    let deleted = containerd.ctr(&["task", "delete", &c]);
+    containerd.ctr(&["task", "kill", "--signal", "TERM", id]).ok();
+    containerd.wait_for_status(id, "STOPPED");
+    let deleted = containerd.ctr(&["task", "delete", id]);
     assert!(deleted.stderr.contains("exit with non-zero exit code 9"), "{deleted:?}");
-    containerd.ctr(&["container", "rm", &c]).ok();
+    containerd.ctr(&["container", "rm", id]).ok();
 
-    let topics = || {
-        let text = fs::read_to_string(&events).unwrap();
-        let about = text
-            .lines()
-            .filter(|line| line.contains(&c) && line.contains("/tasks/"));
-        about
-            .map(|line| {
-                line.split_whitespace()
-                    .find(|word| word.starts_with("/tasks/"))
-                    .unwrap()
-                    .to_owned()
-            })
-            .collect::<Vec<_>>()
-    };
     let expected = [
         "create",
         "start",
@@ -320,11 +309,26 @@ fn tour(name: &str, binary: Option<&'static str>) {
         "delete",
     ];
     let expected: Vec<String> = expected.iter().map(|topic| format!("/tasks/{topic}")).collect();
-    until("all events", || topics().len() >= expected.len());
-    assert_eq!(topics(), expected);
+    until("all events", || topics(&events, id).len() >= expected.len());
+    assert_eq!(topics(&events, id), expected);
     watching.kill().unwrap();
     watching.wait().unwrap();
-    containerd.finish();
+}
+
+/// The topics of a task's events, as `ctr events` wrote them down.
+fn topics(events: &std::path::Path, id: &str) -> Vec<String> {
+    let text = fs::read_to_string(events).unwrap();
+    let about = text
+        .lines()
+        .filter(|line| line.contains(id) && line.contains("/tasks/"));
+    about
+        .map(|line| {
+            line.split_whitespace()
+                .find(|word| word.starts_with("/tasks/"))
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
 }
 
 #[test]
