@@ -293,6 +293,26 @@ fn namespaces_see_their_own_content_and_share_its_bytes() {
 }
 
 #[test]
+fn bytes_go_after_the_last_namespace_deleted_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(dir.path());
+    metadata.collect().unwrap();
+    let (a, b, root) = (ctx("a"), ctx("b"), labels(&[("containerd.io/gc.root", "1")]));
+    let digest = put(&metadata, &a, b"hello", &root);
+    put(&metadata, &b, b"hello", &root);
+    metadata.content().delete(&a, &digest).unwrap();
+    metadata.collect().unwrap();
+    assert_eq!(blobs(dir.path()).len(), 1);
+    metadata.content().delete(&b, &digest).unwrap();
+    assert_eq!(metadata.collect().unwrap().bytes, 5);
+    assert!(blobs(dir.path()).is_empty());
+    assert_eq!(
+        metadata.content().delete(&b, &digest).unwrap_err().kind(),
+        Kind::NotFound
+    );
+}
+
+#[test]
 fn ingests_are_a_namespaces_own() {
     let dir = tempfile::tempdir().unwrap();
     let metadata = open(dir.path());
@@ -375,6 +395,7 @@ fn snapshots_answer_as_containerds_do() {
     );
     overlay.remove(&ns, "view").unwrap();
     overlay.remove(&ns, "base").unwrap();
+    overlay.cleanup(&ns).unwrap();
     assert_eq!(directories(dir.path()), 0);
 }
 
