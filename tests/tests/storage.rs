@@ -509,11 +509,17 @@ fn full_disk(root: &Path) {
     assert!(metadata.images().create(&ns, with(count)).is_err());
     // Deleting must be possible: it is the way out.
     metadata.images().delete(&ns, "image-1", None).unwrap();
+    // So must a restart.
+    drop(metadata);
+    let metadata = open(root);
+    assert_eq!(metadata.images().list(&ns, &[]).unwrap().len(), count - 1);
+    metadata.images().delete(&ns, "image-2", None).unwrap();
 
     drop(filler);
     fs::remove_file(root.join("filler")).unwrap();
     metadata.images().create(&ns, with(count)).unwrap();
     metadata.images().create(&ns, with(1)).unwrap();
+    metadata.images().create(&ns, with(2)).unwrap();
     metadata.images().delete(&ns, "image-0", None).unwrap();
     drop(metadata);
     assert_eq!(open(root).images().list(&ns, &[]).unwrap().len(), count);

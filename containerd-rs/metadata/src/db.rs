@@ -155,7 +155,10 @@ impl Db {
             }
         }
         tx.put(Table::Meta, NUMBER, &number.to_le_bytes())?;
-        reserve.cover()?;
+        if let Err(error) = reserve.cover(true) {
+            // What is there can be read all the same.
+            tracing::warn!(%error, "metadata has no room to grow");
+        }
         tx.commit(true)?;
         journal.cut(0)?;
         let shared = Arc::new(Shared {
@@ -266,9 +269,10 @@ impl Shared {
             tracing::warn!(%error, "a relaxed write waits for the disk");
             *durable = true;
         }
+        let deletes = tx.changes().iter().any(|(_, _, value)| value.is_none());
         let committed = tx
             .put(Table::Meta, NUMBER, &number.to_le_bytes())
-            .and_then(|()| seat.reserve.cover())
+            .and_then(|()| seat.reserve.cover(deletes))
             .and_then(|()| tx.commit(*durable));
         if committed.is_err() {
             seat.journal.cut(before)?;
