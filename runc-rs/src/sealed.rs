@@ -46,7 +46,7 @@ pub fn ensure() -> io::Result<()> {
     if is_sealed()? {
         return Ok(());
     }
-    let exe = clone_read_only().or_else(|_| copy_sealed())?;
+    let exe = executable()?;
     let text = |value: std::ffi::OsString| CString::new(value.into_vec());
     let args: Vec<CString> = std::env::args_os().map(text).collect::<Result<_, _>>()?;
     let env: Vec<CString> = std::env::vars_os()
@@ -57,6 +57,15 @@ pub fn ensure() -> io::Result<()> {
         })
         .collect::<Result<_, _>>()?;
     Err(execveat(exe.as_fd(), &args, &env))
+}
+
+/// This program as a descriptor to execute (`/proc/self/fd/N`), on a read-only clone of its mount or as a sealed copy: for programs that
+/// start themselves anew anyway, and so are spared the further exec of [`ensure`].
+///
+/// # Errors
+/// When neither the one nor the other can be made.
+pub fn executable() -> io::Result<OwnedFd> {
+    clone_read_only().or_else(|_| copy_sealed())
 }
 
 fn clone_read_only() -> io::Result<OwnedFd> {

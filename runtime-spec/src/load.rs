@@ -105,18 +105,33 @@ fn load_slowly(bytes: &[u8]) -> Result<Loaded, Error> {
             .or_insert_with(|| Value::Object(serde_json::Map::new()));
         process.entry("cwd").or_insert_with(|| Value::String(String::new()));
     }
-    let spec = serde_path_to_error::deserialize(value).map_err(|e| {
+    let spec = serde_path_to_error::deserialize(&value).map_err(|e| {
         let path = e.path().to_string();
         let field = if path == "." { "config.json".to_owned() } else { path };
-        Error::Field {
-            field,
-            reason: e.into_inner().to_string(),
-        }
+        let reason = in_runc_words(&field, &value).unwrap_or_else(|| e.into_inner().to_string());
+        Error::Field { field, reason }
     })?;
     Ok(Loaded {
         spec,
         unknown_capabilities,
     })
+}
+
+/// What runc says of a word that is none of those that a field can have.
+fn in_runc_words(field: &str, config: &Value) -> Option<String> {
+    let pointer = format!("/{}", field.replace(['.', '['], "/").replace(']', ""));
+    let word = config.pointer(&pointer)?.as_str()?;
+    let kind: String = field.chars().filter(|c| !c.is_ascii_digit()).collect();
+    match kind.as_str() {
+        "linux.namespaces[].type" => Some(format!("namespace {word:?} does not exist")),
+        "process.rlimits[].type" => Some(format!("wrong rlimit value: {word}")),
+        "linux.seccomp.defaultAction" | "linux.seccomp.syscalls[].action" => {
+            Some(format!("string {word} is not a valid action for seccomp"))
+        }
+        "linux.seccomp.architectures[]" => Some(format!("string {word} is not a valid arch for seccomp")),
+        "linux.seccomp.syscalls[].args[].op" => Some(format!("string {word} is not a valid operator for seccomp")),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +151,7 @@ mod tests {
             (r#"{"process":{"cwd":"/","user":{"uid":-1}}}"#, "process.user.uid: "),
             (
                 r#"{"process":{"cwd":"/","user":{},"rlimits":[{"type":"RLIMIT_X","hard":1,"soft":1}]}}"#,
-                "process.rlimits[0].type: unknown variant `RLIMIT_X`",
+                "process.rlimits[0].type: wrong rlimit value: RLIMIT_X",
             ),
             (
                 r#"{"linux":{"namespaces":[{"type":"pid"},{"type":"moon"}]}}"#,
@@ -181,6 +196,28 @@ mod tests {
         let spec = load(br#"{"process":{"args":null}}"#).unwrap();
         let process = spec.process().as_ref().unwrap();
         assert_eq!((process.user().uid(), process.cwd().as_os_str().len()), (0, 0));
+    }
+
+    /// Go writes what is empty in many ways, and reads all of them.
+    #[test]
+    fn empty_sections_are_taken() {
+        for section in [
+            r#""process":{"cwd":"/","user":{},"capabilities":{},"rlimits":null,"env":null,"apparmorProfile":"","consoleSize":{}}"#,
+            r#""root":{"path":"x"},"mounts":null,"hooks":{},"annotations":null"#,
+            r#""hooks":{"prestart":null,"poststop":[{"path":"/x"}]}"#,
+            r#""linux":{"resources":{"memory":{},"cpu":{},"pids":{},"blockIO":{},"network":{},"hugepageLimits":null,"unified":{}}}"#,
+            r#""linux":{"resources":{"devices":[{"allow":false}],"rdma":{"x":{}},"pids":{"limit":-1}}}"#,
+            r#""linux":{"namespaces":[{"type":"pid","path":""}],"devices":[{"path":"/d","type":"p"}],"seccomp":null}"#,
+            r#""linux":{"intelRdt":{},"personality":{"domain":"LINUX"},"timeOffsets":{},"sysctl":null,"cgroupsPath":""}"#,
+            r#""linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","architectures":null,"flags":null,"syscalls":null}}"#,
+            r#""linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["x"],"action":"SCMP_ACT_LOG","args":null}]}}"#,
+            r#""mounts":[{"destination":"/x","type":"","source":"","options":null,"uidMappings":null}],"hostname":"""#,
+            r#""linux":{"resources":{"blockIO":{"weightDevice":[{"major":8,"minor":0}]},"memory":{"limit":1,"swap":2,"swappiness":null}}}"#,
+            r#""unknownToUs":{"x":1},"windows":null,"vm":null,"solaris":null"#,
+        ] {
+            load(format!(r#"{{"ociVersion":"1.0.2",{section}}}"#).as_bytes())
+                .unwrap_or_else(|e| panic!("{section}: {e}"));
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// When the process was not started by `start`, or the system refuses what it needs.
 pub(crate) fn serve(args: &Args, ttrpc_address: &str) -> Result<()> {
     sys::small_heap();
+    sys::close_from(GO_FD.unsigned_abs() + 1).map_err(Error::system("close_range"))?;
     // Executed through a link in /proc, the process would be named after that.
     let _ = rustix::thread::set_name(c"containerd-shim");
     let listener = sys::inherited(LISTENER_FD).map_err(Error::system("inherited socket"))?;
@@ -67,6 +68,8 @@ fn run(args: &Args, ttrpc_address: &str, listener: UnixListener, mut go: std::fs
         listener.set_nonblocking(true).map_err(Error::system("fcntl"))?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(Error::system("epoll"))?;
         tokio::spawn(accept(listener, server(&shim)));
+        let resting = Arc::clone(&shim);
+        tokio::spawn(async move { resting.rest().await });
         tokio::select! {
             () = shim.ended() => tracing::debug!("shutdown"),
             () = signals.serve(&reaper) => tracing::info!("told to end by a signal"),

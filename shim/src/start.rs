@@ -5,9 +5,9 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, parent_id};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use containerd_proto::containerd::runc::v1::Options;
@@ -71,12 +71,9 @@ pub(crate) fn start(
     let mut undo = Undo(Some(&path));
     bundle.write_address(&address)?;
     let (wait, mut go) = std::io::pipe().map_err(Error::system("pipe"))?;
-    let mut command = command(
-        args,
-        &request,
-        &path,
-        environment("SCHED_CORE").is_some_and(|v| !v.is_empty()),
-    )?;
+    let executable = executable()?;
+    let core_scheduling = environment("SCHED_CORE").is_some_and(|v| !v.is_empty());
+    let mut command = command(args, &request, &path, &executable, core_scheduling)?;
     sys::inherit(&mut command, &[listener.as_fd(), wait.as_fd()]);
     let child = command.spawn().map_err(Error::system("start the serving process"))?;
     settle(&child, &request.options)?;
@@ -96,9 +93,15 @@ fn check(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn command(args: &Args, request: &Request, socket: &Path, core_scheduling: bool) -> Result<Command> {
+fn command(
+    args: &Args,
+    request: &Request,
+    socket: &Path,
+    executable: &OwnedFd,
+    core_scheduling: bool,
+) -> Result<Command> {
     let shown = std::env::current_exe().map_err(Error::system("readlink /proc/self/exe"))?;
-    let mut command = Command::new(executable());
+    let mut command = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()));
     command
         .arg0(shown)
         .args([
@@ -122,9 +125,11 @@ fn command(args: &Args, request: &Request, socket: &Path, core_scheduling: bool)
     Ok(command)
 }
 
-/// What the serving process executes: this program.
-fn executable() -> PathBuf {
-    PathBuf::from("/proc/self/exe")
+/// What the serving process executes: this program, from where a container cannot write to it (CVE-2019-5736). Its number is out of the way of
+/// those that the child finds its own descriptors at.
+fn executable() -> Result<OwnedFd> {
+    let sealed = runc_rs::sealed::executable().map_err(Error::system("seal the program"))?;
+    rustix::io::fcntl_dupfd_cloexec(&sealed, 16).map_err(Error::system("dup"))
 }
 
 /// Puts the child where it belongs: into the cgroup for shims, and one step nearer to the out-of-memory killer than the manager.

@@ -50,7 +50,10 @@ fn bundle(directory: &Path, name: &str, arguments: Value) -> String {
             .unwrap()
             .push("CAP_MKNOD".into());
     }
-    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "cgroup" }));
+    config["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "type": "cgroup" }));
     config["linux"]["cgroupsPath"] = format!("/engine-test/{name}").into();
     config["linux"]["resources"] = json!({
         "devices": [{ "allow": false, "access": "rwm" }, { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }],

@@ -29,6 +29,7 @@ over_each!(
     archives_of_all_kinds_are_loaded,
     saved_images_are_loaded_again,
     broken_archives_leave_nothing,
+    hostile_layers_stay_inside,
     a_root_filesystem_is_imported,
     removal_follows_dockers_rules,
     registries_that_lie_or_break_off_leave_nothing,
@@ -320,49 +321,44 @@ fn saved_images_are_loaded_again(manager: Manager) {
     d.finish();
 }
 
-fn broken_archives_leave_nothing(manager: Manager) {
-    let d = Daemon::start_with(manager, &[]);
-    let layer = tar_bytes(&[("file", b"x")]);
-    let good = docker_archive(&layer, &sha256(&layer));
-    let oci_wrong = {
-        let (manifest, index) = ("{}", "{\"schemaVersion\":2,\"manifests\":[]}");
-        let name = format!("blobs/sha256/{}", "a".repeat(64));
-        tar_bytes(&[(&name, manifest.as_bytes()), ("index.json", index.as_bytes())])
-    };
-    let missing_index = json!({"schemaVersion": 2, "manifests": [{
-        "mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 7, "digest": sha256(b"missing"),
-    }]});
-    let link = |kind, target: &str| {
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut link = header("l.tar", 0, kind);
-        link.set_link_name(target).unwrap();
-        link.set_cksum();
-        builder.append(&link, &b""[..]).unwrap();
-        let config = config_of(&[sha256(b"x")]);
+/// A docker-archive whose layer is a link.
+fn linked_archive(kind: tar::EntryType, target: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut link = header("l.tar", 0, kind);
+    link.set_link_name(target).unwrap();
+    link.set_cksum();
+    builder.append(&link, &b""[..]).unwrap();
+    let config = config_of(&[sha256(b"x")]);
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["bad:1"], "Layers": ["l.tar"]}]).to_string();
+    for (name, text) in [("c.json", &config), ("manifest.json", &manifest)] {
         builder
-            .append(
-                &header("c.json", config.len(), tar::EntryType::Regular),
-                config.as_bytes(),
-            )
+            .append(&header(name, text.len(), tar::EntryType::Regular), text.as_bytes())
             .unwrap();
-        let manifest = json!([{"Config": "c.json", "RepoTags": ["bad:1"], "Layers": ["l.tar"]}]).to_string();
-        builder
-            .append(
-                &header("manifest.json", manifest.len(), tar::EntryType::Regular),
-                manifest.as_bytes(),
-            )
-            .unwrap();
-        builder.into_inner().unwrap()
-    };
+    }
+    builder.into_inner().unwrap()
+}
+
+/// A gigabyte of JSON, as far as it gets.
+fn bomb() -> Vec<u8> {
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     bomb.write_all(header("manifest.json", 1 << 30, tar::EntryType::Regular).as_bytes())
         .unwrap();
     for _ in 0..64 {
         bomb.write_all(&vec![b' '; 1 << 20]).unwrap();
     }
-    let bomb = bomb.finish().unwrap();
+    bomb.finish().unwrap()
+}
+
+/// Archives that are broken, and what is said of each.
+fn broken_archives(good: &[u8], layer: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let misnamed = format!("blobs/sha256/{}", "a".repeat(64));
+    let empty_index: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
+    let missing = json!({"schemaVersion": 2, "manifests": [{
+        "mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 7, "digest": sha256(b"missing"),
+    }]});
     let stray = json!([{"Config": "../../../etc/passwd", "RepoTags": ["bad:1"], "Layers": []}]).to_string();
-    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+    let link = linked_archive;
+    vec![
         (
             "no tar",
             b"this is no archive".repeat(100),
@@ -402,7 +398,7 @@ fn broken_archives_leave_nothing(manager: Manager) {
         ),
         (
             "a wrong diff id",
-            docker_archive(&layer, &sha256(b"other")),
+            docker_archive(layer, &sha256(b"other")),
             "wrong diff id",
         ),
         (
@@ -410,20 +406,30 @@ fn broken_archives_leave_nothing(manager: Manager) {
             docker_archive(b"no tar at all", &sha256(b"no tar at all")),
             "failed to extract layer",
         ),
-        ("a blob of a wrong digest", oci_wrong, "unexpected commit digest"),
+        (
+            "a wrong digest",
+            tar_bytes(&[(&misnamed, b"{}"), ("index.json", empty_index)]),
+            "unexpected commit digest",
+        ),
         (
             "a missing manifest",
-            tar_bytes(&[("index.json", missing_index.to_string().as_bytes())]),
+            tar_bytes(&[("index.json", missing.to_string().as_bytes())]),
             "not found",
         ),
-        ("a bomb", bomb, "too large"),
+        ("a bomb", bomb(), "too large"),
         (
             "no JSON",
             tar_bytes(&[("manifest.json", b"]")]),
             "invalid manifest.json",
         ),
-    ];
-    for (what, bytes, want) in cases {
+    ]
+}
+
+fn broken_archives_leave_nothing(manager: Manager) {
+    let d = Daemon::start_with(manager, &[]);
+    let layer = tar_bytes(&[("file", b"x")]);
+    let good = docker_archive(&layer, &sha256(&layer));
+    for (what, bytes, want) in broken_archives(&good, &layer) {
         let output = load(&d, &bytes);
         assert!(!output.status.success(), "{what}: {}", text(&output));
         assert!(text(&output).contains(want), "{what}: {}", text(&output));
@@ -433,6 +439,51 @@ fn broken_archives_leave_nothing(manager: Manager) {
     assert_eq!(text(&load(&d, &good)), "Loaded image: bad:1\n");
     d.ok(["rmi", "bad:1"]);
     assert_empty(&d);
+    d.finish();
+}
+
+/// Whether such a layer is refused or confined is for the layer below to say; the host has nothing of it.
+fn hostile_layers_stay_inside(manager: Manager) {
+    let d = Daemon::start_with(manager, &[]);
+    let name = format!("escape-{}", d.mark());
+    let outside = std::env::temp_dir().join(&name);
+    let up = format!("../../../../../../../../../../../../tmp/{name}");
+    let (through, absolute) = (format!("link/{name}"), format!("/tmp/{name}"));
+    let member = |builder: &mut tar::Builder<Vec<u8>>, name: &str, kind, target: &str| {
+        let mut header = header(name, if target.is_empty() { 1 } else { 0 }, kind);
+        if !target.is_empty() {
+            header.set_link_name(target).unwrap();
+            header.set_cksum();
+        }
+        builder
+            .append(&header, if target.is_empty() { &b"x"[..] } else { b"" })
+            .unwrap();
+    };
+    let file = tar::EntryType::Regular;
+    let links = |target: &str, kind, then: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        member(&mut builder, "link", kind, target);
+        member(&mut builder, then, file, "");
+        builder.into_inner().unwrap()
+    };
+    let passwd = fs::read("/etc/passwd").unwrap();
+    let layers = [
+        links("/tmp", tar::EntryType::Symlink, &up),
+        links("/tmp", tar::EntryType::Symlink, &absolute),
+        links("/tmp", tar::EntryType::Symlink, &through),
+        links("../../../../../../../../tmp", tar::EntryType::Symlink, &through),
+        links("/etc/passwd", tar::EntryType::Link, "link"),
+        links("../../../../../../../../etc/passwd", tar::EntryType::Link, "link"),
+    ];
+    for layer in layers {
+        let loaded = load(&d, &docker_archive(&layer, &sha256(&layer)));
+        assert!(!outside.exists(), "{}", text(&loaded));
+        assert_eq!(fs::read("/etc/passwd").unwrap(), passwd);
+        if loaded.status.success() {
+            d.ok(["rmi", "bad:1"]);
+        }
+        assert_empty(&d);
+    }
     d.finish();
 }
 

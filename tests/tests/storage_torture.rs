@@ -56,6 +56,8 @@ fn step(metadata: &Metadata, name: &str) {
     let base = format!("{name}-base");
     overlay.commit(&ctx, &base, &format!("{name}-active"), &none).unwrap();
     overlay.prepare(&ctx, &format!("{name}-own"), &base, &none).unwrap();
+    // Relaxed, and yet no kill may take it back.
+    println!("+{name}-own");
     let request = WriterRequest {
         reference: name.to_owned(),
         ..WriterRequest::default()
@@ -86,6 +88,7 @@ fn step(metadata: &Metadata, name: &str) {
         std::io::stdout().flush().unwrap();
         metadata.images().delete(&plain, name, None).unwrap();
     }
+    println!("-{name}-own");
     metadata.leases().delete(&plain, name).unwrap();
 }
 
@@ -102,11 +105,19 @@ fn check(root: &Path, certain: &BTreeSet<String>) {
     let ctx = Ctx::new("torture").unwrap();
     let metadata = open(root);
     let images = metadata.images().list(&ctx, &[]).unwrap();
-    let names: BTreeSet<_> = images.iter().map(|image| image.name.clone()).collect();
+    let mut names: BTreeSet<_> = images.iter().map(|image| image.name.clone()).collect();
+    let overlay = metadata.snapshotter("overlayfs").unwrap();
+    overlay
+        .walk(&ctx, &[], &mut |info| {
+            names.insert(info.name);
+            Ok(())
+        })
+        .unwrap();
     let lost: Vec<_> = certain.difference(&names).collect();
     assert!(lost.is_empty(), "told, and lost: {lost:?}");
     consistent(root, &metadata, &ctx, &images);
     metadata.collect().unwrap();
+    metadata.sync().unwrap();
     consistent(root, &metadata, &ctx, &images);
 
     // After a collection the disk has what the database has, and no more.

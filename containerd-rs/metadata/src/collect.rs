@@ -9,7 +9,7 @@ use containerd_rs_core::{Digest, Result, Timestamp};
 
 use crate::content::{backend_ref, wanted};
 use crate::db::Durability;
-use crate::gc::{GcReport, plan_and_delete};
+use crate::gc::{GcReport, Plan, plan_and_delete, unreachable};
 use crate::row;
 use crate::tx::{Read as _, Table};
 use crate::{Metadata, namespaces};
@@ -23,12 +23,15 @@ impl Metadata {
         let _one = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
         self.activity.reset();
-        let plan = self
-            .db
-            .write(Durability::Durable, |tx| plan_and_delete(tx, Timestamp::now()))?;
-        let mut report = GcReport {
-            pause: begun.elapsed(),
-            ..GcReport::default()
+        let mut report = GcReport::default();
+        let plan = if unreachable(&self.db.read()?, Timestamp::now())?.is_empty() {
+            Plan::default()
+        } else {
+            let paused = Instant::now();
+            let delete = |tx: &mut crate::tx::WriteTx| plan_and_delete(tx, Timestamp::now());
+            let plan = self.db.write(Durability::Durable, delete)?;
+            report.pause = paused.elapsed();
+            plan
         };
         for (name, id) in &plan.layers {
             let Some(snapshots) = self.snapshots.get(name) else {
@@ -42,8 +45,17 @@ impl Metadata {
             self.abort(&backend_ref(namespace, reference));
         }
         let mut blobs = plan.blobs;
+        let doubtful = std::mem::take(&mut *self.content.doubtful.lock().unwrap_or_else(PoisonError::into_inner));
+        if !doubtful.is_empty() {
+            // The end of their rows may not be on disk yet, and must be before the end of their bytes.
+            self.db.sync()?;
+            blobs.extend(doubtful);
+        }
         if self.whole.swap(false, Ordering::Relaxed) {
-            blobs.extend(self.strays()?);
+            let strays = self
+                .strays()
+                .inspect_err(|_| self.whole.store(true, Ordering::Relaxed))?;
+            blobs.extend(strays);
         }
         for digest in blobs {
             match self.drop_blob(&digest) {

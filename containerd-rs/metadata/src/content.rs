@@ -3,7 +3,8 @@
 //! A blob that another namespace has need not be sent again ("shared" policy, containerd's default): an ingest that names its
 //! digest is complete at once, and its commit only writes the record.
 
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use containerd_rs_core::filter::Filters;
 use containerd_rs_core::{
@@ -29,6 +30,8 @@ pub struct Content {
     pub(crate) activity: Arc<Activity>,
     /// Read: somebody relies on a blob that is there. Write: the collector removes one that nobody has.
     pub(crate) gate: Arc<RwLock<()>>,
+    /// Blobs that lost a row, or never got one: the next collection asks whether anybody has them.
+    pub(crate) doubtful: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 pub(crate) fn absent(digest: &Digest) -> Error {
@@ -81,6 +84,15 @@ pub(crate) fn wanted(tx: &dyn Read, digest: &Digest) -> Result<bool> {
 }
 
 impl Content {
+    /// Has the next collection look at a blob.
+    pub(crate) fn doubt(&self, digest: Digest) {
+        self.doubtful
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(digest);
+        self.activity.deleted();
+    }
+
     /// Records an ingest; answers with the blob of another namespace that serves for it, if there is one.
     fn begin(&self, ctx: &Ctx, request: &WriterRequest) -> Result<Option<ContentInfo>> {
         let shared = request
@@ -165,18 +177,18 @@ impl ContentManager for Content {
     }
 
     fn delete(&self, ctx: &Ctx, digest: &Digest) -> Result<()> {
-        let (ctx, digest) = (ctx.clone(), digest.clone());
+        let (ctx, owned) = (ctx.clone(), digest.clone());
         self.db.write(Durability::Relaxed, move |tx| {
             records::remove(
                 tx,
                 Table::Blobs,
                 &ctx,
-                digest.as_str(),
-                &format!("content digest {digest}"),
+                owned.as_str(),
+                &format!("content digest {owned}"),
             )?;
-            leases::release(tx, &ctx, &content_resource(&digest))
+            leases::release(tx, &ctx, &content_resource(&owned))
         })?;
-        self.activity.deleted();
+        self.doubt(digest.clone());
         Ok(())
     }
 }

@@ -5,8 +5,8 @@
 //! takes back a consistent tail or nothing.
 //!
 //! * Writers share transactions ([`db`]): callers that come while the disk is busy are served together. What only
-//!   matters once something else is written (a prepared snapshot, an ingested blob, a new lease) is *relaxed*, and syncs
-//!   nothing itself; what a client is told is done for good (images, containers, removals) is durable.
+//!   matters once something else is written (a prepared snapshot, an ingested blob, a new lease) is *relaxed*: a killed
+//!   process does not lose it ([`journal`]), but nobody waits for the disk. Images, containers and ends of leases are durable.
 //! * Everything on the disk can be rebuilt or cleaned from both sides: bytes are there before their row and go after it.
 //!   Directories without a row are removed at the start, blobs at the first collection.
 //! * Content and snapshots know namespaces only here: [`Content`] and [`Snapshots`] put names, labels and parents over a
@@ -20,9 +20,11 @@ mod content;
 mod db;
 mod gc;
 mod images;
+mod journal;
 mod leases;
 mod namespaces;
 mod records;
+mod reserve;
 mod row;
 mod sandboxes;
 mod snapshots;
@@ -84,6 +86,7 @@ impl Metadata {
             blobs,
             activity: Arc::clone(&activity),
             gate: Arc::default(),
+            doubtful: Arc::default(),
         };
         let (collecting, whole) = (Mutex::new(()), AtomicBool::new(true));
         Ok(Metadata {

@@ -368,7 +368,7 @@ impl Snapshotter for Snapshots {
 
     fn remove(&self, ctx: &Ctx, key: &str) -> Result<()> {
         let (space, key) = (self.space(ctx), key.to_owned());
-        let id = self.db.write(Durability::Durable, move |tx| {
+        let id = self.db.write(Durability::Relaxed, move |tx| {
             let row = space.get(tx, &key)?;
             if tx.any(
                 Table::Children,
@@ -384,7 +384,14 @@ impl Snapshotter for Snapshots {
             Ok(row.id)
         })?;
         self.activity.deleted();
-        self.layers.remove(id)
+        // The directories go when the row's end is on disk, and nobody has to wait for either.
+        let layers = Arc::clone(&self.layers);
+        self.db.then(move || {
+            if let Err(error) = layers.remove(id) {
+                tracing::warn!(%error, id, "a layer's directory stays until the next clean-up");
+            }
+        });
+        Ok(())
     }
 
     fn walk(&self, ctx: &Ctx, filters: &[String], each: &mut dyn FnMut(SnapshotInfo) -> Result<()>) -> Result<()> {
@@ -402,6 +409,7 @@ impl Snapshotter for Snapshots {
     }
 
     fn cleanup(&self, _ctx: &Ctx) -> Result<()> {
+        self.db.sync()?;
         self.sweep()
     }
 }

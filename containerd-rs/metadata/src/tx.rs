@@ -30,6 +30,10 @@ pub(crate) enum Table {
     Children,
 }
 
+/// A change of a row, as the journal has it: the table's place in [`TABLES`], the key, and the new value if there is one.
+pub(crate) type Change = (u8, Vec<u8>, Option<Vec<u8>>);
+
+/// All tables. Their order is part of the journal's format.
 pub(crate) const TABLES: [Table; 11] = [
     Table::Meta,
     Table::Namespaces,
@@ -139,12 +143,21 @@ impl Read for ReadTx {
 pub(crate) struct WriteTx {
     txn: WriteTransaction,
     undo: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
+    /// All changes, in order.
+    changes: Vec<Change>,
+    /// How many of them others made.
+    others: usize,
 }
 
 impl WriteTx {
     pub(crate) fn begin(db: &redb::Database) -> Result<Self> {
         let txn = db.begin_write().map_err(|e| broken("begin write", e))?;
-        Ok(WriteTx { txn, undo: Vec::new() })
+        Ok(WriteTx {
+            txn,
+            undo: Vec::new(),
+            changes: Vec::new(),
+            others: 0,
+        })
     }
 
     /// Sets a key.
@@ -158,6 +171,7 @@ impl WriteTx {
             old.map(|old| old.value().to_vec())
         };
         self.undo.push((table, key.to_vec(), old));
+        self.changes.push((table as u8, key.to_vec(), Some(value.to_vec())));
         Ok(())
     }
 
@@ -174,6 +188,7 @@ impl WriteTx {
         let there = old.is_some();
         if there {
             self.undo.push((table, key.to_vec(), old));
+            self.changes.push((table as u8, key.to_vec(), None));
         }
         Ok(there)
     }
@@ -191,6 +206,23 @@ impl WriteTx {
     /// From here on the changes are another caller's.
     pub(crate) fn mark(&mut self) {
         self.undo.clear();
+        self.others = self.changes.len();
+    }
+
+    /// All changes that were made and not taken back.
+    pub(crate) fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Makes a change of the journal again.
+    pub(crate) fn redo(&mut self, (table, key, value): Change) -> Result<()> {
+        let table = *TABLES
+            .get(usize::from(table))
+            .ok_or_else(|| broken("redo", format_args!("table {table}")))?;
+        match value {
+            Some(value) => self.put(table, &key, &value),
+            None => self.delete(table, &key).map(|_| ()),
+        }
     }
 
     /// Takes back all changes since the mark.
@@ -206,6 +238,7 @@ impl WriteTx {
             };
             done.map_err(|e| broken("undo", e))?;
         }
+        self.changes.truncate(self.others);
         Ok(())
     }
 

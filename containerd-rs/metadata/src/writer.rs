@@ -173,8 +173,11 @@ impl ContentWriter for NamespacedWriter {
         };
         let admitted = content.db.write(Durability::Relaxed, move |tx| {
             admit(tx, &ctx, &request.reference, &info)
-        })?;
+        });
+        if admitted.is_err() {
+            content.doubt(digest.clone());
+        }
         content.activity.changed();
-        admitted.map(|()| digest)
+        admitted?.map(|()| digest)
     }
 }

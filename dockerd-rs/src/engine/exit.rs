@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use containerd_proto::containerd::events::{TaskExit, TaskOom};
-use containerd_proto::containerd::services::events::v1::SubscribeRequest;
+use containerd_proto::containerd::services::events::v1::{PublishRequest, SubscribeRequest};
 use containerd_proto::containerd::types::Envelope;
 use containerd_proto::containerd::v1::types::Status as TaskStatus;
-use containerd_proto::unpack;
+use containerd_proto::{pack, unpack};
 use tonic::Streaming;
 
 use super::container::Container;
@@ -21,6 +21,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A run this long starts the waits over.
 const LONG_RUN: Duration = Duration::from_secs(10);
+
+/// Topic of the event that shows that a subscription stands.
+const KNOCK: &str = "/dockerd-rs/subscribed";
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,14 +62,26 @@ pub(super) async fn watch(engine: &Arc<Engine>) -> Result<()> {
     Ok(())
 }
 
+/// Subscribes, and knows that it has. A Go server answers a subscription with its first event only, so one of our own is sent until it comes
+/// back.
 async fn subscribe(engine: &Engine) -> Result<Streaming<Envelope>> {
-    let filters = vec![format!("namespace=={},topic~=|^/tasks/|", engine.config.namespace)];
-    Ok(engine
-        .l3
-        .events()
-        .subscribe(SubscribeRequest { filters })
-        .await?
-        .into_inner())
+    let namespace = &engine.config.namespace;
+    let filters = vec![format!("namespace=={namespace},topic~=|^/tasks/|"), format!("namespace=={namespace},topic==\"{KNOCK}\"")];
+    let mut client = engine.l3.events();
+    let subscribed = client.subscribe(SubscribeRequest { filters });
+    let knock = async {
+        loop {
+            let request = PublishRequest { topic: KNOCK.to_owned(), event: Some(pack(&TaskOom::default())) };
+            if let Err(status) = engine.l3.events().publish(request).await {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        stream = subscribed => Ok(stream?.into_inner()),
+        status = knock => Err(status.into()),
+    }
 }
 
 async fn subscribe_again(engine: &Engine) -> Streaming<Envelope> {

@@ -80,7 +80,7 @@ struct Inner {
     events: Arc<dyn ImageEvents>,
     /// Turns on blobs and chain ids.
     locks: locks::Locks,
-    /// Parsed images by the digest of their manifest. Immutable, so never stale.
+    /// Parsed images, by the digest of their manifest, or of their index and the platform.
     known: Mutex<HashMap<String, Arc<resolve::Known>>>,
     /// Disk usage of committed snapshots, by chain id.
     usage: Mutex<HashMap<String, u64>>,

@@ -117,6 +117,7 @@ impl ImageService {
                     self.untag(record, false, &mut done).await?;
                 }
                 self.untag(last, true, &mut done).await?;
+                self.forget();
                 self.event("delete", last.id(), last.id());
                 done.push(json!({ "Deleted": last.id() }));
             }

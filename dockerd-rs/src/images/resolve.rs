@@ -167,39 +167,57 @@ impl ImageService {
     /// # Errors
     /// 404 when none does, or its documents are not in the store.
     pub(crate) async fn known(&self, target: &Descriptor, platform: &Platform) -> Result<Arc<Known>> {
-        let manifest = match document::is_index(target.media_type().as_ref()) {
-            false => target.clone(),
-            true => {
-                let Document::Index(index) = self.store().document(target).await? else {
-                    return Err(Error::failed(format!("index {}", target.digest()), "is a manifest"));
-                };
-                let mut present = Vec::new();
-                for candidate in ranked(index.manifests(), platform) {
-                    if self.store().info(candidate.digest().as_ref()).await?.is_some() {
-                        present.push(candidate);
-                        break;
-                    }
-                }
-                present.pop().ok_or_else(|| no_platform(target, platform))?
-            }
+        if !document::is_index(target.media_type().as_ref()) {
+            return self.known_manifest(target).await;
+        }
+        let key = format!("{} {platform}", target.digest());
+        if let Some(known) = self.remembered(&key) {
+            return Ok(known);
+        }
+        let Document::Index(index) = self.store().document(target).await? else {
+            return Err(Error::failed(format!("index {}", target.digest()), "is a manifest"));
         };
-        self.known_manifest(&manifest).await
+        for candidate in ranked(index.manifests(), platform) {
+            if self.store().info(candidate.digest().as_ref()).await?.is_some() {
+                let known = self.known_manifest(&candidate).await?;
+                self.remember(key, &known);
+                return Ok(known);
+            }
+        }
+        Err(no_platform(target, platform))
     }
 
     /// The parsed image of one manifest.
     pub(crate) async fn known_manifest(&self, manifest: &Descriptor) -> Result<Arc<Known>> {
         let digest = manifest.digest().to_string();
-        let lock = || self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(&digest) {
-            return Ok(known.clone());
+        if let Some(known) = self.remembered(&digest) {
+            return Ok(known);
         }
         let known = Arc::new(read_known(self.store(), manifest).await?);
-        let mut cache = lock();
+        self.remember(digest, &known);
+        Ok(known)
+    }
+
+    fn remembered(&self, key: &str) -> Option<Arc<Known>> {
+        self.inner
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
+    }
+
+    fn remember(&self, key: String, known: &Arc<Known>) {
+        let mut cache = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= KNOWN_LIMIT {
             cache.clear();
         }
-        cache.insert(digest, known.clone());
-        Ok(known)
+        cache.insert(key, known.clone());
+    }
+
+    /// Forgets parsed images: something was removed, and what is not here is not to be known.
+    pub(crate) fn forget(&self) {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Unpacks what another client has brought but not unpacked.

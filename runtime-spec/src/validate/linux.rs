@@ -88,8 +88,8 @@ fn id_mappings(linux: &Linux, namespaces: &Namespaces) -> Result {
             return refuse(field, reason);
         }
         if mapping.is_empty() && namespaces.has(user) && !namespaces.joins(user) {
-            let kind = if field.contains("uid") { "UID" } else { "GID" };
-            return refuse(field, format!("user namespaces enabled, but no {kind} mapping found"));
+            let kind = if field.contains("uid") { "uid" } else { "gid" };
+            return refuse(field, format!("user namespaces enabled, but no {kind} mappings found"));
         }
         one_mapping(field, mapping)?;
     }

@@ -79,7 +79,7 @@ fn each_refusal_names_the_field_and_has_the_words_of_runc() {
         (
             "/linux/namespaces/-",
             json!({"type": "user"}),
-            "linux.uidMappings: user namespaces enabled, but no UID mapping found",
+            "linux.uidMappings: user namespaces enabled, but no uid mappings found",
         ),
         (
             "/linux/uidMappings",

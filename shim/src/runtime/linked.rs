@@ -16,6 +16,7 @@ pub struct LinkedRuntime {
     runtime: Runtime,
     no_pivot_root: bool,
     no_new_keyring: bool,
+    systemd_cgroup: bool,
 }
 
 impl LinkedRuntime {
@@ -25,6 +26,7 @@ impl LinkedRuntime {
             runtime: Runtime::new(root),
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
+            systemd_cgroup: options.systemd_cgroup,
         }
     }
 }
@@ -52,6 +54,11 @@ fn words(prefix: &'static str) -> impl Fn(runc_rs::Error) -> RuntimeError {
 
 impl OciRuntime for LinkedRuntime {
     fn create(&self, id: &str, bundle: &Path, streams: RuntimeIo) -> RuntimeResult<Spawned> {
+        if self.systemd_cgroup {
+            return Err(RuntimeError(
+                "the systemd cgroup driver is not supported by the linked runtime".to_owned(),
+            ));
+        }
         let options = CreateOptions {
             io: io(streams),
             no_pivot: self.no_pivot_root,
@@ -109,6 +116,6 @@ impl OciRuntime for LinkedRuntime {
     }
 
     fn features(&self) -> RuntimeResult<Vec<u8>> {
-        Err(RuntimeError("not told by the library".to_owned()))
+        serde_json::to_vec(&runc_rs::features()).map_err(|e| RuntimeError(e.to_string()))
     }
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::docker::{DockerSink, SharedLog};
 use super::program::Program;
 use super::pump::{Pump, channel};
-use super::sink::{Channel, Sink};
+use super::sink::{Channel, Fifo, Lingering, Sink};
 use super::{DockerLog, Target};
 use crate::error::{Error, Result};
 use crate::log::LogFile;
@@ -69,6 +69,7 @@ pub(crate) struct Running {
     /// Keeps stdin's fifo from ending until CloseIO.
     keeper: Mutex<Option<OwnedFd>>,
     console: Option<Channel>,
+    lingering: Lingering,
     ended: watch::Sender<bool>,
     drains: Mutex<Vec<oneshot::Receiver<()>>>,
     outputs: Mutex<Vec<JoinHandle<()>>>,
@@ -200,6 +201,7 @@ impl Prepared {
         let reactor = |fd: OwnedFd| channel(fd).map_err(Error::system("epoll"));
         let console = console.map(reactor).transpose()?;
         let ended = watch::Sender::new(false);
+        let lingering = Lingering::default();
         let (mut drains, mut tasks) = (Vec::new(), Vec::new());
         for (pipe, sink) in self.outputs {
             let Some(source) = pipe.map(reactor).transpose()?.or_else(|| console.clone()) else {
@@ -207,7 +209,10 @@ impl Prepared {
             };
             let sink = match sink {
                 Open::Null => Sink::Null,
-                Open::Fifo(fd) => Sink::Channel(reactor(fd)?),
+                Open::Fifo(fd) => Sink::Fifo(Fifo {
+                    channel: reactor(fd)?,
+                    lingering: lingering.clone(),
+                }),
                 Open::File(file) => Sink::File { file, failing: false },
                 Open::Docker(log, stream, fifo) => Sink::Docker(Box::new(DockerSink::new(log, stream, fifo))),
             };
@@ -244,6 +249,7 @@ impl Prepared {
         }
         Ok(Running {
             keeper: Mutex::new(keeper),
+            lingering,
             console,
             ended,
             drains: Mutex::new(drains),
@@ -305,6 +311,7 @@ impl Running {
                 let _ = task.await;
             }
         }
+        self.lingering.end();
         if let Some(program) = self.program.lock().unwrap_or_else(PoisonError::into_inner).take() {
             tokio::spawn(program.finish());
         }

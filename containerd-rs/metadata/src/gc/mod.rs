@@ -5,7 +5,7 @@
 //! snapshot's parent, and labels `containerd.io/gc.ref.*`. What is not reached goes.
 //!
 //! Marking is pure ([`graph`]); reading the graph and removing the rows are one transaction ([`sweep`]), so nothing can gain a
-//! reference in between. Directories and blobs are removed after it, outside of any lock on the database.
+//! reference in between (a look without a lock comes first: mostly there is nothing to do). Directories and blobs are removed after it, outside of any lock on the database.
 
 mod graph;
 mod labels;
@@ -13,7 +13,7 @@ pub(crate) mod scheduler;
 mod sweep;
 
 pub(crate) use labels::LABEL_EXPIRE;
-pub(crate) use sweep::plan_and_delete;
+pub(crate) use sweep::{Plan, plan_and_delete, unreachable};
 
 /// The kinds of things that refer to one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

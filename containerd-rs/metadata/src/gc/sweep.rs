@@ -22,20 +22,25 @@ pub(crate) struct Plan {
     pub(crate) ingests: Vec<(String, String)>,
 }
 
-/// Takes all that is not reached out of the database.
-pub(crate) fn plan_and_delete(tx: &mut WriteTx, now: Timestamp) -> Result<Plan> {
+/// What is not reached.
+pub(crate) fn unreachable(tx: &dyn Read, now: Timestamp) -> Result<Vec<Node>> {
     let mut graph = Graph::default();
     for namespace in namespaces::all(tx)? {
         Reader {
-            tx: &*tx,
+            tx,
             graph: &mut graph,
             namespace: &namespace.name,
             now,
         }
         .read()?;
     }
+    Ok(graph.unreachable())
+}
+
+/// Takes all that is not reached out of the database.
+pub(crate) fn plan_and_delete(tx: &mut WriteTx, now: Timestamp) -> Result<Plan> {
     let mut plan = Plan::default();
-    for node in graph.unreachable() {
+    for node in unreachable(tx, now)? {
         delete(tx, &node, &mut plan)?;
         plan.removed.push(node);
     }

@@ -17,6 +17,8 @@ const CHUNK: usize = 64 << 10;
 const LONGEST: usize = 1 << 20;
 /// Rotated files that are looked for.
 const FILES: usize = 1000;
+/// Looks at the names before a busy rotation is taken as it is.
+const LOOKS: usize = 100;
 
 /// What of the log is wanted.
 #[derive(Debug, Clone)]
@@ -85,18 +87,10 @@ impl Reader {
     fn start(path: &Path, lines: Option<usize>) -> io::Result<Option<Self>> {
         let mut wanted = lines.unwrap_or(usize::MAX);
         let mut best = None;
-        for n in 0..FILES {
-            let file = match File::open(numbered(path, n)) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-                Err(e) => return Err(e),
-            };
-            let (inode, length) = (file.metadata()?.ino(), file.metadata()?.len());
-            let (offset, found) = if lines.is_some() {
-                tail::offset(&file, length, wanted)?
-            } else {
-                (0, 0)
-            };
+        for (n, inode) in files(path) {
+            let Some(file) = open(path, n, inode)? else { return Self::start(path, lines) };
+            let length = file.metadata()?.len();
+            let (offset, found) = if lines.is_some() { tail::offset(&file, length, wanted)? } else { (0, 0) };
             let full = lines.is_some() && found >= wanted;
             wanted -= found.min(wanted);
             best = Some(Self {
@@ -167,35 +161,56 @@ impl Reader {
 
     /// Goes on to the file that followed the present one, if there is one by now.
     fn next_file(&mut self) -> io::Result<bool> {
-        let inode_of = |n| {
-            std::fs::metadata(numbered(&self.path, n))
-                .map(|metadata| metadata.ino())
-                .ok()
+        let files = files(&self.path);
+        let next = match files.iter().position(|(_, inode)| *inode == self.inode) {
+            Some(0) => return Ok(false),
+            Some(at) => files.get(at - 1),
+            // None read yet, or ours was deleted: the oldest there is.
+            None => files.last(),
         };
-        let next = if self.file.is_none() {
-            0
-        } else {
-            match (0..FILES)
-                .map_while(|n| Some((n, inode_of(n)?)))
-                .find(|(_, inode)| *inode == self.inode)
-            {
-                Some((0, _)) => return Ok(false),
-                Some((n, _)) => n - 1,
-                // Ours was deleted: go on with the oldest there is. None: it is being renamed right now.
-                None => match (0..FILES).take_while(|n| inode_of(*n).is_some()).last() {
-                    Some(oldest) => oldest,
-                    None => return Ok(false),
-                },
-            }
-        };
-        let file = match File::open(numbered(&self.path, next)) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(e),
-        };
-        (self.inode, self.offset, self.file) = (file.metadata()?.ino(), 0, Some(file));
+        let Some(&(n, inode)) = next else { return Ok(false) };
+        // Renamed meanwhile: the next pass finds it under its new name.
+        let Some(file) = open(&self.path, n, inode)? else { return Ok(false) };
+        (self.inode, self.offset, self.file) = (inode, 0, Some(file));
         self.pending.clear();
         Ok(true)
+    }
+}
+
+/// The log's files from the newest on, with their inodes, as they stood at one moment: two looks that agree. A rotation renames one file after
+/// the other, so at any moment at most one number is missing.
+fn files(path: &Path) -> Vec<(usize, u64)> {
+    let look = || {
+        let mut found = Vec::new();
+        let mut gaps = 0;
+        for n in 0..FILES {
+            match std::fs::metadata(numbered(path, n)) {
+                Ok(metadata) => found.push((n, metadata.ino())),
+                Err(_) => gaps += 1,
+            }
+            if gaps > 1 {
+                break;
+            }
+        }
+        found
+    };
+    let mut last = look();
+    for _ in 0..LOOKS {
+        let again = look();
+        if again == last {
+            break;
+        }
+        last = again;
+    }
+    last
+}
+
+/// Opens a file if it still has this number.
+fn open(path: &Path, n: usize, inode: u64) -> io::Result<Option<File>> {
+    match File::open(numbered(path, n)) {
+        Ok(file) => Ok((file.metadata()?.ino() == inode).then_some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
