@@ -208,7 +208,9 @@ fn span<T>(request: &tonic::codegen::http::Request<T>) -> tracing::Span {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let method = request.uri().path().rsplit('.').next().unwrap_or_default();
-    tracing::info_span!("grpc", method, namespace)
+    let span = tracing::info_span!("grpc", method, namespace);
+    tracing::debug!(parent: &span, "call");
+    span
 }
 
 /// Takes the directories and opens what is in them, on a thread that may block.

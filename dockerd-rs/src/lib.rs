@@ -13,6 +13,8 @@
 //! - [`l3`]: the clients of the layer below
 //! - [`daemon`]: puts the parts together and serves
 
+#![recursion_limit = "256"] // the `json!` of `info`
+
 pub mod api;
 pub mod config;
 pub mod daemon;

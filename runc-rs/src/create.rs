@@ -1,7 +1,7 @@
 //! `create`: from a bundle to a process that waits for `start`.
 //!
-//! The parent forks first and makes the cgroup while the child makes namespaces and mounts; they meet where the child enters
-//! the cgroup. Whatever fails, everything is taken back: process, cgroup, directory.
+//! The parent makes the cgroup, forks, and sets the limits while the child makes namespaces and mounts; they meet where the child
+//! enters the cgroup. Whatever fails, everything is taken back: process, cgroup, directory.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::channel::{Channel, Message};
 use crate::hooks::{self, HookState};
-use crate::init::{self, Context};
+use crate::init::{self, CgroupFiles, Context};
 use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::plan::namespaces::name;
@@ -179,20 +179,28 @@ fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNamespace), E
     Ok((joins, pid))
 }
 
-/// The files through which a process moves itself into the cgroup. On v1 `tasks`: a thread that moves only itself spares the
-/// kernel the machine-wide lock and grace period that `cgroup.procs` costs. The child has one thread, so that is all of it.
-pub(crate) fn cgroup_files(cgroup: &Cgroup) -> Vec<CString> {
-    let mut files: Vec<CString> = cgroup
-        .paths()
-        .iter()
-        .filter_map(|(controller, directory)| {
-            let file = if controller == UNIFIED { "cgroup.procs" } else { "tasks" };
-            CString::new(directory.join(file).as_os_str().as_bytes()).ok()
-        })
-        .collect();
-    files.sort_unstable();
-    files.dedup();
+/// The files through which a process moves itself into the cgroup: on v1, and on v2.
+///
+/// On v1 it is `tasks`: a thread that moves only itself spares the kernel the machine-wide lock and grace period that
+/// `cgroup.procs` costs. The child has one thread, so that is all of it. On v2 the child is born in its place where possible.
+pub(crate) fn cgroup_files(cgroup: &Cgroup) -> CgroupFiles {
+    let mut files = CgroupFiles::default();
+    for (controller, directory) in cgroup.paths() {
+        let (list, name) = if controller == UNIFIED {
+            (&mut files.v2, "cgroup.procs")
+        } else {
+            (&mut files.v1, "tasks")
+        };
+        list.extend(CString::new(directory.join(name).as_os_str().as_bytes()));
+    }
+    files.v1.sort_unstable();
+    files.v1.dedup();
     files
+}
+
+/// The cgroup2 directory, for a child that is born in it. `None` where there is none or it cannot be opened.
+pub(crate) fn cgroup2(cgroup: &Cgroup) -> Option<OwnedFd> {
+    cgroup.unified_fd().ok().flatten()
 }
 
 /// Makes the container. What is made is put into `undo` before it is made.
@@ -212,10 +220,11 @@ fn build(
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    let (channel, first) = fork(prepared, undo, &record, options)?;
-    undo.pid = Some(first);
     undo.cgroup = Some(prepared.cgroup.clone());
     make_cgroup(prepared)?;
+    let (channel, first) = fork(prepared, undo, &record, options)?;
+    undo.pid = Some(first);
+    set_limits(prepared)?;
     say_go(&channel, first)?;
     let (pid, console) = converse(prepared, undo, &channel, first, &record)?;
     if prepared.plan.process.terminal && console.is_none() {
@@ -334,7 +343,10 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         hook_state: hook_state(record, Status::Creating, 0),
         progress: init::Progress::default(),
     };
-    let pid = spawn::fork_into(&prepared.pid_namespace, || init::run(&context))?;
+    let cgroup2 = cgroup2(&prepared.cgroup);
+    let pid = spawn::fork_into(&prepared.pid_namespace, cgroup2.as_ref().map(AsFd::as_fd), |birth| {
+        init::run(&context, birth)
+    })?;
     Ok((parent, pid))
 }
 
@@ -356,20 +368,26 @@ pub(crate) fn hook_state(record: &Record, status: Status, pid: i32) -> HookState
     }
 }
 
-/// Makes the cgroup and puts the limits in force, with the default devices after the configured rules.
+fn cgroup_failed(error: &runc_rs_cgroups::Error) -> Error {
+    Error::Process(format!("unable to apply cgroup configuration: {error}"))
+}
+
+/// Makes the cgroup's directories. One that exists must be empty.
 fn make_cgroup(prepared: &Prepared) -> Result<(), Error> {
-    let failed =
-        |error: runc_rs_cgroups::Error| Error::Process(format!("unable to apply cgroup configuration: {error}"));
     let cgroup = &prepared.cgroup;
     if cgroup.exists() {
-        let there = cgroup.pids().map_err(failed)?.len();
+        let there = cgroup.pids().map_err(|error| cgroup_failed(&error))?.len();
         if there != 0 {
             return Err(Error::Cgroup(format!(
                 "container's cgroup is not empty: {there} process(es) found"
             )));
         }
     }
-    cgroup.create().map_err(failed)?;
+    cgroup.create().map_err(|error| cgroup_failed(&error))
+}
+
+/// Puts the limits in force, with the default devices after the configured rules.
+fn set_limits(prepared: &Prepared) -> Result<(), Error> {
     let configured = prepared
         .spec
         .linux()
@@ -379,7 +397,7 @@ fn make_cgroup(prepared: &Prepared) -> Result<(), Error> {
     let mut rules = resources.devices().clone().unwrap_or_default();
     rules.extend(runc_rs_cgroups::devices::default_rules());
     resources.set_devices(Some(rules));
-    cgroup.set(&resources).map_err(failed)
+    prepared.cgroup.set(&resources).map_err(|error| cgroup_failed(&error))
 }
 
 fn say_go(channel: &Channel, pid: i32) -> Result<(), Error> {

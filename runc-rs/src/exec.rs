@@ -1,5 +1,6 @@
 //! `exec`: a further process in a container.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use oci_spec::runtime::Process;
@@ -7,8 +8,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Message};
 use crate::create::{
-    announce, cgroup_files, connect_listener, died, during_init, hand_over, hook_state, keyring_name, open_pidfd,
-    streams,
+    announce, cgroup_files, cgroup2, connect_listener, died, during_init, hand_over, hook_state, keyring_name,
+    open_pidfd, streams,
 };
 use crate::init::join::{self, JoinContext};
 use crate::options::{Created, ExecOptions, Io};
@@ -113,13 +114,14 @@ fn fork(
     } else {
         PidNamespace::Own
     };
+    let group = lifecycle::cgroup(record);
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let context = JoinContext {
         plan,
         channel: child,
         init,
         namespaces: record.namespaces & !libc::CLONE_NEWPID,
-        cgroup_files: cgroup_files(&lifecycle::cgroup(record)),
+        cgroup_files: cgroup_files(&group),
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
@@ -127,7 +129,10 @@ fn fork(
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
     };
-    let pid = fork_into(&pid_namespace, || join::run(&context))?;
+    let cgroup2 = cgroup2(&group);
+    let pid = fork_into(&pid_namespace, cgroup2.as_ref().map(AsFd::as_fd), |birth| {
+        join::run(&context, birth)
+    })?;
     if filter.is_some_and(|filter| filter.listener.is_some()) {
         // Only then does the child wait to be told its number.
         parent

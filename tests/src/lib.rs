@@ -1,6 +1,7 @@
 //! The harness of the tests that cross layers: real programs, private directories, and a look at what they leave behind.
 //!
 //! - [`bundle`]: a tiny root filesystem, for suites that drive runtimes
+//! - [`containerd`]: a `containerd-rs` of a test's own, and `ctr` to speak to it
 //! - [`daemon`]: a `dockerd-rs` of a test's own, with its manager
 //! - [`guest`]: a machine with cgroup v2
 //! - [`leftovers`]: what a machine must have the same of after a test as before
@@ -9,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod bundle;
+pub mod containerd;
 pub mod daemon;
 pub mod guest;
 pub mod leftovers;

@@ -91,15 +91,19 @@ impl Images for ImagesService {
         let fields = request.update_mask.unwrap_or_default().paths;
         let (store, namespace) = (self.stores.images.clone(), ctx.namespace.clone());
         let image = blocking(move || {
-            // A request that changes labels only may leave out the target.
-            let image = if image.target.is_none() && !fields.is_empty() {
-                let target = store.get(&ctx, &image.name)?.target;
+            // A request that changes labels only need not tell the target.
+            let told = image.target.as_ref().is_some_and(|target| !target.digest.is_empty());
+            let image = if told || fields.is_empty() || fields.iter().any(|field| field == "target") {
+                from_api(image)?
+            } else {
+                let mut target = convert::descriptor_out(store.get(&ctx, &image.name)?.target);
+                if let Some(told) = image.target {
+                    target.annotations = told.annotations;
+                }
                 from_api(api::Image {
-                    target: Some(convert::descriptor_out(target)),
+                    target: Some(target),
                     ..image
                 })?
-            } else {
-                from_api(image)?
             };
             store.update(&ctx, image, &fields)
         });

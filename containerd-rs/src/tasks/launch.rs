@@ -149,10 +149,11 @@ impl Launcher {
             return Err(Error::Internal(format!("{}: {}", output.said(), output.status)));
         }
         if !output.stderr.is_empty() {
-            tracing::warn!(
+            let said = String::from_utf8_lossy(&output.stderr);
+            tracing::debug!(
                 id = bundle.id,
                 namespace = bundle.namespace,
-                said = output.said(),
+                said = said.trim(),
                 "shim's delete"
             );
         }

@@ -15,6 +15,20 @@ pub struct PoolConfig {
     pub size: u8,
 }
 
+/// Who programs the firewall (`--firewall-backend`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// Nftables; on a kernel without it iptables, if installed.
+    #[default]
+    Auto,
+    /// Nftables, spoken to directly.
+    Nftables,
+    /// The distribution's `iptables` program.
+    Iptables,
+    /// The program for the kernel's old interface, `iptables-legacy`.
+    IptablesLegacy,
+}
+
 /// Settings of a [`Controller`](crate::Controller). Names of interfaces and tables are settings too, so that several daemons can
 /// share a network namespace.
 #[derive(Debug, Clone)]
@@ -35,6 +49,8 @@ pub struct Config {
     pub ip_masq: bool,
     /// Whether a firewall is kept at all (`--iptables`). Without it ports are held but lead nowhere.
     pub firewall: bool,
+    /// Who programs it.
+    pub firewall_backend: Backend,
     /// Name of our nftables table of family `ip`; the daemon owns it whole. Empty for one that goes with the bridge:
     /// `docker-rs`, and with another bridge than `docker0` its name after that.
     pub table: String,
@@ -61,6 +77,7 @@ impl Config {
             icc: true,
             ip_masq: true,
             firewall: true,
+            firewall_backend: Backend::Auto,
             table: String::new(),
             ip_forward: true,
             forward_guard: true,

@@ -24,8 +24,8 @@
 //! # Room
 //!
 //! Drivers, address management and the firewall are modules of their own behind narrow interfaces (`driver::Driver`,
-//! `ipam::Addresses`, `firewall::Firewall`). IPv6, macvlan, ipvlan, name service and rules by iptables have their places there
-//! and are not built yet.
+//! `ipam::Addresses`, `firewall::Firewall`). IPv6, macvlan, ipvlan and name service have their places there and are not built
+//! yet.
 
 mod addr;
 mod config;
@@ -44,7 +44,7 @@ mod sysctl;
 mod types;
 
 pub use addr::{Ipv4Net, MacAddr};
-pub use config::{Config, PoolConfig, default_pools};
+pub use config::{Backend, Config, PoolConfig, default_pools};
 pub use controller::Controller;
 pub use error::{Error, ErrorKind, Failure, Result};
 pub use types::{

@@ -3,10 +3,21 @@
 //! Every path exists bare and under `/v1.NN`. The prefix is taken off and judged in [`serve`], before routing, so routes know nothing of it;
 //! a handler that cares takes [`ApiVersion`] as an argument.
 
+mod attach;
+mod containers;
+mod events;
+mod exec;
+mod filters;
+mod hijack;
 pub mod images;
 mod json;
+mod logs;
+mod networks;
+mod query;
 mod system;
+mod time;
 mod version;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -16,7 +27,10 @@ use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use tower_service::Service;
 
+pub use filters::Filters;
+pub(crate) use filters::pattern_fits;
 pub use json::JsonBody;
+pub use query::Params;
 pub use version::{ApiVersion, MAX_VERSION, MIN_VERSION};
 
 use crate::engine::Engine;
@@ -26,6 +40,13 @@ use crate::error::Error;
 pub fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .merge(system::routes())
+        .merge(events::routes())
+        .merge(containers::routes())
+        .merge(attach::routes())
+        .merge(logs::routes())
+        .merge(exec::routes())
+        .merge(volumes::routes())
+        .merge(networks::routes())
         .merge(images::routes())
         .fallback(|| async { Error::not_found("page not found") })
         .method_not_allowed_fallback(|| async { Error::not_found("page not found") })

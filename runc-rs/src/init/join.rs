@@ -9,12 +9,13 @@ use rustix::process::setsid;
 
 use super::fail::{Fail, Step};
 use super::{
-    console, finish, handover, join_cgroup, join_keyring, namespaces, quarantine, restrict, set_streams, with_preserved,
+    CgroupFiles, console, finish, handover, join_keyring, namespaces, quarantine, restrict, set_streams, with_preserved,
 };
 use crate::channel::{Channel, Message};
 use crate::hooks::HookState;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
+use crate::spawn::Birth;
 use crate::sys::{mounts as sys, process};
 
 /// Everything the child of `exec` needs.
@@ -25,7 +26,7 @@ pub(crate) struct JoinContext<'a> {
     pub(crate) init: OwnedFd,
     /// `CLONE_NEW*` flags of the container's namespaces, without the pid namespace.
     pub(crate) namespaces: i32,
-    pub(crate) cgroup_files: Vec<CString>,
+    pub(crate) cgroup_files: CgroupFiles,
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) preserve_fds: u32,
     pub(crate) keyring: Option<CString>,
@@ -36,8 +37,8 @@ pub(crate) struct JoinContext<'a> {
 }
 
 /// Runs the child of `exec`. Never returns.
-pub(crate) fn run(context: &JoinContext<'_>) -> ! {
-    let Fail(text) = match stages(context) {
+pub(crate) fn run(context: &JoinContext<'_>, birth: Birth) -> ! {
+    let Fail(text) = match stages(context, birth) {
         Ok(never) => match never {},
         Err(fail) => fail,
     };
@@ -46,14 +47,14 @@ pub(crate) fn run(context: &JoinContext<'_>) -> ! {
     process::exit_now(1);
 }
 
-fn stages(context: &JoinContext<'_>) -> Result<Infallible, Fail> {
+fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     let plan = context.plan;
     finish::set_oom_score(plan)?;
     let mut keep: Vec<RawFd> = vec![context.channel.as_fd().as_raw_fd(), context.init.as_raw_fd()];
     keep.extend(context.listener.iter().map(AsRawFd::as_raw_fd));
     keep.extend(context.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
     quarantine(&with_preserved(keep, context.preserve_fds))?;
-    join_cgroup(&context.cgroup_files)?;
+    context.cgroup_files.enter(birth)?;
     finish::set_rlimits(plan)?;
     sys::setns(&context.init, context.namespaces).step(|| "setns to the container's namespaces")?;
     if context.namespaces & libc::CLONE_NEWUSER != 0 {

@@ -29,6 +29,7 @@ use crate::channel::{Channel, Message};
 use crate::hooks::{self, HookState};
 use crate::plan::Plan;
 use crate::seccomp::{Filter, Handover};
+use crate::spawn::Birth;
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
 
@@ -40,8 +41,7 @@ pub(crate) struct Context<'a> {
     pub(crate) fifo: OwnedFd,
     /// Namespaces to join, without the pid namespace.
     pub(crate) joins: Vec<(i32, OwnedFd)>,
-    /// The files into which a `0` moves the writer into the container's cgroup.
-    pub(crate) cgroup_files: Vec<CString>,
+    pub(crate) cgroup_files: CgroupFiles,
     pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
     /// For each mount, the user namespace that maps its ids.
     pub(crate) userns: Vec<Option<OwnedFd>>,
@@ -60,6 +60,8 @@ pub(crate) struct Context<'a> {
 /// What the child has done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
+    /// How it was born.
+    birth: Cell<Birth>,
     /// It is in its cgroup.
     in_cgroup: Cell<bool>,
     /// It is in its cgroup namespace.
@@ -105,7 +107,7 @@ impl Context<'_> {
             return Ok(());
         }
         self.progress.pid.set(self.wait_go()?);
-        join_cgroup(&self.cgroup_files)
+        self.cgroup_files.enter(self.progress.birth.get())
     }
 
     /// Moves into the cgroup and makes it the root of a cgroup namespace, where one is asked for.
@@ -142,15 +144,25 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
     fds
 }
 
-/// Moves the calling process into the cgroup by writing `0` into each file.
-pub(crate) fn join_cgroup(files: &[CString]) -> Result<(), Fail> {
-    use rustix::fs::{CWD, OFlags, openat};
-    for file in files {
-        let step = || format!("join the cgroup by {}", file.to_string_lossy());
-        let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-        rustix::io::write(&fd, b"0").step(step)?;
+/// The files into which a `0` moves the writer into the container's cgroup.
+#[derive(Debug, Default)]
+pub(crate) struct CgroupFiles {
+    pub(crate) v1: Vec<CString>,
+    pub(crate) v2: Vec<CString>,
+}
+
+impl CgroupFiles {
+    /// Moves the calling process into the cgroup; on v2 only when it was not born there.
+    fn enter(&self, birth: Birth) -> Result<(), Fail> {
+        use rustix::fs::{CWD, OFlags, openat};
+        let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
+        for file in self.v1.iter().chain(v2) {
+            let step = || format!("join the cgroup by {}", file.to_string_lossy());
+            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+            rustix::io::write(&fd, b"0").step(step)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and no process of a
@@ -162,7 +174,8 @@ pub(crate) fn quarantine(keep: &[RawFd]) -> Result<(), Fail> {
 }
 
 /// Runs the child of `create`. Never returns.
-pub(crate) fn run(context: &Context<'_>) -> ! {
+pub(crate) fn run(context: &Context<'_>, birth: Birth) -> ! {
+    context.progress.birth.set(birth);
     match stages(context) {
         Ok(never) => match never {},
         Err((Fail(text), told)) => {

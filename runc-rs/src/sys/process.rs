@@ -38,6 +38,49 @@ pub(crate) fn fork_sibling() -> io::Result<Fork> {
     }
 }
 
+/// `struct clone_args` of `<linux/sched.h>`, version 2.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Forks into the cgroup2 directory `cgroup` (`CLONE_INTO_CGROUP`), with further `CLONE_NEW*` flags; with `sibling` as a child of the
+/// caller's parent. Only for a caller with one thread: no lock of libc is taken.
+pub(crate) fn fork_into_cgroup(cgroup: BorrowedFd<'_>, flags: i32, sibling: bool) -> io::Result<Fork> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let sibling_flag = if sibling { libc::CLONE_PARENT } else { 0 };
+    let args = CloneArgs {
+        flags: CLONE_INTO_CGROUP | u64::from((flags | sibling_flag).cast_unsigned()),
+        // A sibling inherits its creator's signal.
+        exit_signal: if sibling {
+            0
+        } else {
+            u64::from(libc::SIGCHLD.cast_unsigned())
+        },
+        cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
+        ..CloneArgs::default()
+    };
+    // SAFETY: without CLONE_VM this is a fork on the caller's stack. `args` is a valid `struct clone_args` of the size passed. The
+    // caller has one thread, so no lock can be held by a thread that does not exist in the copy.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_ref(&args), size_of::<CloneArgs>()) };
+    match i32::try_from(check(result)?) {
+        Ok(0) => Ok(Fork::Child),
+        Ok(pid) => Ok(Fork::Parent(pid)),
+        Err(_) => Err(io::Error::from(io::ErrorKind::InvalidData)),
+    }
+}
+
 /// Ends the process at once: no destructors, no exit handlers.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` has no preconditions.

@@ -9,8 +9,8 @@ use containerd_proto::containerd::task::v3::DeleteResponse;
 use super::{DRAIN, Shim, failed};
 use crate::container::Container;
 use crate::error::{Error, Result};
+use crate::mounts;
 use crate::process::{Phase, Process};
-use crate::{mounts, sys};
 
 /// How long a process that was killed may take to end.
 const KILLED: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ impl Shim {
                 },
             );
         }
-        sys::trim_heap();
+        self.idle.worked();
         Ok(response)
     }
 

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::driver::bridge::option;
 use crate::driver::{self, bridge};
 use crate::error::{Error, Failure, Result};
-use crate::firewall::{Firewall, Nftables, Nothing, Ruleset};
+use crate::firewall::{self, Ruleset};
 use crate::ids;
 use crate::ipam;
 use crate::netlink::route::{Link, Route};
@@ -33,11 +33,7 @@ impl Controller {
             return Err(Error::InvalidName(config.bridge));
         }
         let store = Store::open(&config.state_dir)?;
-        let backend: Box<dyn Firewall> = if config.firewall {
-            Box::new(Nftables::new(&config.table_name()))
-        } else {
-            Box::new(Nothing)
-        };
+        let backend = firewall::choose(&config);
         let guard = switch_forwarding(&config, &store)?;
         let known = Arc::new(Mutex::new(Known::default()));
         let store = Arc::new(store);

@@ -6,6 +6,7 @@
 //! another table's chain on the same hook (iptables' FORWARD with policy DROP, ufw, firewalld) may still drop the packet.
 
 mod expr;
+mod iptables;
 mod nftables;
 mod plan;
 pub(crate) mod survey;
@@ -18,11 +19,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::addr::Ipv4Net;
+use crate::config::{Backend, Config};
 use crate::error::{Error, Result};
 use crate::netlink::nfnetlink::Changes;
 use crate::types::{BoundPort, Protocol};
 
-pub(crate) use nftables::Nftables;
+use iptables::Iptables;
+use nftables::Nftables;
+
+/// The firewall that the settings ask for. Where they leave it open it is nftables, and iptables on a kernel without that.
+pub(crate) fn choose(config: &Config) -> Box<dyn Firewall> {
+    let table = config.table_name();
+    let by_iptables =
+        |programs: &[&str]| Iptables::find(programs, &table).map(|found| Box::new(found) as Box<dyn Firewall>);
+    let found = match config.firewall_backend {
+        _ if !config.firewall => return Box::new(Nothing),
+        Backend::Iptables => by_iptables(&["iptables", "iptables-legacy"]),
+        Backend::IptablesLegacy => by_iptables(&["iptables-legacy", "iptables"]),
+        Backend::Auto if Nftables::is_missing() => by_iptables(&["iptables-legacy", "iptables"]),
+        Backend::Auto | Backend::Nftables => None,
+    };
+    // Without a program the kernel's own words, at the first change, say what is missing.
+    found.unwrap_or_else(|| Box::new(Nftables::new(&table)))
+}
 
 /// A bridge and how its packets are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]

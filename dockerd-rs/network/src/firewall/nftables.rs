@@ -43,13 +43,25 @@ impl Nftables {
         }
     }
 
+    /// Whether this kernel is without nftables for IPv4.
+    pub(crate) fn is_missing() -> bool {
+        let mut probe = Self::new("docker-rs-probe");
+        let mut batch = Batch::default();
+        probe.delete_table(&mut batch);
+        batch
+            .commit(&mut probe.socket)
+            .is_err_and(|error| is_unsupported(&error))
+    }
+
     fn commit(&mut self, batch: Batch, what: &str) -> Result<()> {
         batch.commit(&mut self.socket).map_err(|source| {
-            let what = match source.raw_os_error() {
-                Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => {
-                    format!("{what}: this kernel has no nftables for IPv4, and rules by iptables are not supported; without a firewall (iptables=false) the daemon runs, but publishes no port")
-                }
-                _ => what.to_owned(),
+            let what = if is_unsupported(&source) {
+                format!(
+                    "{what}: this kernel has no nftables for IPv4, and iptables is not installed; \
+                     without a firewall (iptables=false) the daemon runs, but publishes no port"
+                )
+            } else {
+                what.to_owned()
             };
             Error::Firewall { what, source }
         })
@@ -131,6 +143,13 @@ impl Nftables {
             }),
         }
     }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT)
+    )
 }
 
 fn is_out_of_step(error: &io::Error) -> bool {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::Cli;
 use log::Log;
 
 /// A failed command: what to say, and the exit code.
@@ -40,6 +40,14 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = seal() {
+        // The log's place is not known yet.
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            format!("unable to seal the runtime's own binary: {error}\n").as_bytes(),
+        );
+        return ExitCode::FAILURE;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -49,7 +57,7 @@ fn main() -> ExitCode {
         }
     };
     let log = Log::new(&cli.global);
-    match run(cli, &log) {
+    match commands::dispatch(cli, &log) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             log.fatal(&failure.message);
@@ -58,12 +66,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the command; returns the exit code.
-fn run(cli: Cli, log: &Log) -> Result<u8, Failure> {
-    let enters_a_container = matches!(cli.command, Command::Create(_) | Command::Run(_) | Command::Exec(_));
-    if enters_a_container {
+/// Goes on from a read-only copy of the program for every command that enters a container. Looks for the command's name anywhere
+/// among the arguments, before they are parsed, which would be done twice else; once too often does no harm.
+fn seal() -> std::io::Result<()> {
+    let enters = |argument: std::ffi::OsString| argument == "create" || argument == "run" || argument == "exec";
+    if std::env::args_os().skip(1).any(enters) {
         runc_rs::sealed::ensure()
-            .map_err(|error| Failure::new(format!("unable to seal the runtime's own binary: {error}")))?;
+    } else {
+        Ok(())
     }
-    commands::dispatch(cli, log)
 }
