@@ -134,10 +134,9 @@ fn take_back(policy: &mut Policy, what: Match, access: Access) -> Result<()> {
         if what.covers(found) {
             bits.0 &= !access.0;
         } else if found.covers(&what) && bits.0 & access.0 != 0 {
-            let word = if policy.allow { "allow" } else { "deny" };
+            let (part, whole) = (line(&what, access), line(found, *bits));
             return Err(invalid(format!(
-                "cannot {word} a part of an earlier, wider rule: {}",
-                line(found, access)
+                "requested rule [{part}] not supported by devices cgroupv1 (cannot punch hole in existing wildcard rule [{whole}])"
             )));
         }
     }
