@@ -340,3 +340,27 @@ fn options_of_a_network_hold() {
         destroy(controller);
     });
 }
+
+#[test]
+fn seven_hundred_ports_of_one_container_are_one_change() {
+    lab(|lab| {
+        let controller = lab.open();
+        // More than fit one message of the batch.
+        let ports: Vec<_> = (20_000..20_700).map(|port| publish("", port, port, Tcp)).collect();
+        let a = lab.start(&controller, "a", &ports);
+        let servers: Vec<_> = [20_000, 20_500, 20_699].map(|port| serve_tcp(&a.netns, port)).into();
+        for port in [20_000, 20_500, 20_699] {
+            within(&lab.client, || ask_tcp(HOST, port));
+        }
+        drop(servers);
+        drop(controller);
+        let controller = lab.open();
+        assert_eq!(controller.endpoints("a")[0].ports.len(), 700);
+        a.stop(&controller);
+        assert!(
+            !output("nft list ruleset").contains("elements = { tcp"),
+            "ports are left"
+        );
+        destroy(controller);
+    });
+}
