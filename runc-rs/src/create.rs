@@ -83,6 +83,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let mut plan = Plan::new(&spec, &bundle, &mut warnings)?;
     plan.rootfs = check_rootfs(&plan.rootfs)?;
     check_io(&plan, &options.io)?;
+    check_labels(&plan)?;
     let linux = spec.linux().as_ref();
     let filter = linux
         .and_then(|linux| linux.seccomp().as_ref())
@@ -124,6 +125,19 @@ fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
         return Err(invalid("the host's root cannot be a container's".into()));
     }
     Ok(real)
+}
+
+/// A label that nothing enforces would be a promise not kept.
+fn check_labels(plan: &Plan) -> Result<(), Error> {
+    let selinux = Path::new("/sys/fs/selinux/enforce").exists();
+    if !selinux && (plan.process.selinux_label.is_some() || plan.mount_label.is_some()) {
+        let words = "selinux label is specified in config, but selinux is disabled or not supported";
+        return Err(Error::config("process.selinuxLabel", words));
+    }
+    if plan.mount_label.is_some() {
+        return Err(Error::config("linux.mountLabel", "is not supported by this build"));
+    }
+    Ok(())
 }
 
 fn check_io(plan: &Plan, io: &Io) -> Result<(), Error> {

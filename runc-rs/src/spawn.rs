@@ -8,6 +8,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
+use crate::channel::{Channel, Message};
 use crate::sys::mounts as sys;
 use crate::sys::process::{self, Fork};
 
@@ -39,24 +40,24 @@ pub(crate) fn fork_into(
     cgroup2: Option<BorrowedFd<'_>>,
     child: impl Fn(Birth) -> Infallible,
 ) -> Result<i32, Error> {
-    let back = match namespace {
-        PidNamespace::Join(fd) => Some(pid_namespace_for_children(|| sys::setns(fd, libc::CLONE_NEWPID))?),
-        _ => None,
-    };
-    let new = if matches!(namespace, PidNamespace::New) {
-        libc::CLONE_NEWPID
-    } else {
-        0
-    };
-    let born = match cgroup2 {
-        Some(cgroup2) if is_single_threaded() => clone_into(cgroup2, new, &child).or_else(|_| plain_fork(new, &child)),
-        Some(cgroup2) => fork_by_helper(cgroup2, new, &child).or_else(|_| plain_fork(new, &child)),
-        None => plain_fork(new, &child),
-    };
-    if let Some(back) = back {
-        restore(&back)?;
+    let plain = || plain_fork(namespace, &child);
+    match cgroup2 {
+        Some(cgroup2) if is_single_threaded() => clone_into(cgroup2, namespace, &child).or_else(|_| plain()),
+        Some(cgroup2) => fork_by_helper(cgroup2, namespace, &child).or_else(|_| plain()),
+        None => plain(),
     }
-    born.map_err(|error| Error::system("fork", error))
+    .map_err(|error| Error::system("fork", error))
+}
+
+impl PidNamespace {
+    /// The flag for `clone3`.
+    fn clone_flag(&self) -> i32 {
+        if matches!(self, Self::New) {
+            libc::CLONE_NEWPID
+        } else {
+            0
+        }
+    }
 }
 
 /// Whether this process has one thread only.
@@ -64,58 +65,73 @@ fn is_single_threaded() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
-/// Opens the way back and changes the namespace that the calling thread's children are born into. Namespaces for children belong to
-/// the thread, so this is sound in a program with several.
-fn pid_namespace_for_children(change: impl FnOnce() -> io::Result<()>) -> Result<OwnedFd, Error> {
+/// Runs `fork` with the calling thread's children going to another pid namespace meanwhile. Namespaces for children belong to the
+/// thread, so this is sound in a program with several.
+fn elsewhere(enter: impl FnOnce() -> io::Result<()>, fork: impl FnOnce() -> io::Result<i32>) -> io::Result<i32> {
     let path = c"/proc/thread-self/ns/pid";
-    let back = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| Error::file("open", "/proc/thread-self/ns/pid", error))?;
-    change().map_err(|error| Error::system("change of the pid namespace", error))?;
-    Ok(back)
+    let back = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    enter()?;
+    let forked = fork();
+    sys::setns(back, libc::CLONE_NEWPID)?;
+    forked
 }
 
-fn restore(back: &OwnedFd) -> Result<(), Error> {
-    sys::setns(back, libc::CLONE_NEWPID).map_err(|error| Error::system("setns back to the own pid namespace", error))
-}
-
-fn plain_fork(new: i32, child: &impl Fn(Birth) -> Infallible) -> io::Result<i32> {
-    let change = || sys::unshare(new);
-    let back = if new == 0 {
-        None
-    } else {
-        Some(pid_namespace_for_children(change).map_err(io::Error::other)?)
+fn plain_fork(namespace: &PidNamespace, child: &impl Fn(Birth) -> Infallible) -> io::Result<i32> {
+    let fork = || {
+        let forked = process::fork()?;
+        if let Fork::Child = forked {
+            child(Birth { in_cgroup2: false });
+        }
+        pid_of(forked)
     };
-    let forked = process::fork();
-    if let Ok(Fork::Child) = forked {
-        child(Birth { in_cgroup2: false });
+    match namespace {
+        PidNamespace::Own => fork(),
+        PidNamespace::New => elsewhere(|| sys::unshare(libc::CLONE_NEWPID), fork),
+        PidNamespace::Join(fd) => elsewhere(|| sys::setns(fd, libc::CLONE_NEWPID), fork),
     }
-    if let Some(back) = back {
-        restore(&back).map_err(io::Error::other)?;
-    }
-    pid_of(forked?)
 }
 
-fn clone_into(cgroup2: BorrowedFd<'_>, new: i32, child: &impl Fn(Birth) -> Infallible) -> io::Result<i32> {
-    let forked = process::fork_into_cgroup(cgroup2, new, false)?;
-    if let Fork::Child = forked {
-        child(Birth { in_cgroup2: true });
+fn clone_into(
+    cgroup2: BorrowedFd<'_>,
+    namespace: &PidNamespace,
+    child: &impl Fn(Birth) -> Infallible,
+) -> io::Result<i32> {
+    let fork = || {
+        let forked = process::fork_into_cgroup(cgroup2, namespace.clone_flag(), false)?;
+        if let Fork::Child = forked {
+            child(Birth { in_cgroup2: true });
+        }
+        pid_of(forked)
+    };
+    match namespace {
+        PidNamespace::Join(fd) => elsewhere(|| sys::setns(fd, libc::CLONE_NEWPID), fork),
+        _ => fork(),
     }
-    pid_of(forked)
 }
 
-/// Forks a helper, which makes the child as its sibling, says its number and ends.
-fn fork_by_helper(cgroup2: BorrowedFd<'_>, new: i32, child: &impl Fn(Birth) -> Infallible) -> io::Result<i32> {
-    let (ours, theirs) = crate::channel::Channel::pair()?;
+/// Forks a helper, which makes the child as its sibling, says its number and ends. The helper itself stays in the caller's pid
+/// namespace, so that the number is the caller's.
+fn fork_by_helper(
+    cgroup2: BorrowedFd<'_>,
+    namespace: &PidNamespace,
+    child: &impl Fn(Birth) -> Infallible,
+) -> io::Result<i32> {
+    let (ours, theirs) = Channel::pair()?;
     let forked = process::fork()?;
     if let Fork::Child = forked {
-        match process::fork_into_cgroup(cgroup2, new, true) {
+        let entered = match namespace {
+            PidNamespace::Join(fd) => sys::setns(fd, libc::CLONE_NEWPID),
+            _ => Ok(()),
+        };
+        match entered.and_then(|()| process::fork_into_cgroup(cgroup2, namespace.clone_flag(), true)) {
             Ok(Fork::Child) => {
                 child(Birth { in_cgroup2: true });
             }
             Ok(Fork::Parent(pid)) => {
-                // A caller that does not hear it fails, and kills nobody but us.
-                let _ = theirs.send(&crate::channel::Message::Successor(pid));
+                // A caller that does not hear it is gone.
+                let _ = theirs.send(&Message::Successor(pid));
             }
+            // The caller takes silence for a refusal.
             Err(_) => {}
         }
         process::exit_now(0);
@@ -124,7 +140,7 @@ fn fork_by_helper(cgroup2: BorrowedFd<'_>, new: i32, child: &impl Fn(Birth) -> I
     let heard = ours.receive();
     process::reap(pid_of(forked)?);
     match heard? {
-        Some(crate::channel::Message::Successor(pid)) => Ok(pid),
+        Some(Message::Successor(pid)) => Ok(pid),
         _ => Err(io::Error::from_raw_os_error(libc::ENOTSUP)),
     }
 }
@@ -139,9 +155,9 @@ fn pid_of(forked: Fork) -> io::Result<i32> {
 /// A user namespace with these mappings, for a mount whose ids are mapped.
 pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     let failed = |error: io::Error| Error::system("user namespace of an id-mapped mount", error);
-    let (parent, child) = crate::channel::Channel::pair().map_err(failed)?;
+    let (parent, child) = Channel::pair().map_err(failed)?;
     let pid = fork_into(&PidNamespace::Own, None, |_| {
-        let made = sys::unshare(libc::CLONE_NEWUSER).and_then(|()| child.send(&crate::channel::Message::Ready));
+        let made = sys::unshare(libc::CLONE_NEWUSER).and_then(|()| child.send(&Message::Ready));
         if made.is_ok() {
             // Holds the namespace until the parent has it open, and closes its end.
             let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
@@ -152,7 +168,7 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
         process::exit_now(1)
     })?;
     let result = match parent.receive() {
-        Ok(Some(crate::channel::Message::Ready)) => write_maps(pid, uids, gids).and_then(|()| {
+        Ok(Some(Message::Ready)) => write_maps(pid, uids, gids).and_then(|()| {
             let path = format!("/proc/{pid}/ns/user");
             File::open(&path)
                 .map(OwnedFd::from)

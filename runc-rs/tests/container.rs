@@ -169,6 +169,29 @@ fn propagation_reaches_the_host_only_when_shared() {
 }
 
 #[test]
+fn a_volumes_propagation_is_its_own() {
+    let mut bundle = Bundle::new();
+    let host = bundle.dir.path().join("host");
+    fs::create_dir(&host).unwrap();
+    for (option, word) in [
+        ("rshared", "shared:"),
+        ("rprivate", " - "),
+        ("runbindable", "unbindable"),
+    ] {
+        bundle.config["mounts"].as_array_mut().unwrap().truncate(4);
+        bundle.push(
+            "/mounts",
+            json!({"destination": "/v", "type": "bind", "source": host, "options": ["rbind", option]}),
+        );
+        let line = bundle.run_script("grep ' /v ' /proc/self/mountinfo").ok();
+        assert!(
+            line.contains(word) && (option == "rshared") == line.contains("shared:"),
+            "{option}: {line}"
+        );
+    }
+}
+
+#[test]
 fn namespaces_are_joined_by_path_and_checked_for_type() {
     let mut holder = Bundle::new();
     holder.sleeping();

@@ -198,6 +198,28 @@ mod tests {
         assert_eq!((process.user().uid(), process.cwd().as_os_str().len()), (0, 0));
     }
 
+    /// Go writes what is empty in many ways, and reads all of them.
+    #[test]
+    fn empty_sections_are_taken() {
+        for section in [
+            r#""process":{"cwd":"/","user":{},"capabilities":{},"rlimits":null,"env":null,"apparmorProfile":"","consoleSize":{}}"#,
+            r#""root":{"path":"x"},"mounts":null,"hooks":{},"annotations":null"#,
+            r#""hooks":{"prestart":null,"poststop":[{"path":"/x"}]}"#,
+            r#""linux":{"resources":{"memory":{},"cpu":{},"pids":{},"blockIO":{},"network":{},"hugepageLimits":null,"unified":{}}}"#,
+            r#""linux":{"resources":{"devices":[{"allow":false}],"rdma":{"x":{}},"pids":{"limit":-1}}}"#,
+            r#""linux":{"namespaces":[{"type":"pid","path":""}],"devices":[{"path":"/d","type":"p"}],"seccomp":null}"#,
+            r#""linux":{"intelRdt":{},"personality":{"domain":"LINUX"},"timeOffsets":{},"sysctl":null,"cgroupsPath":""}"#,
+            r#""linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","architectures":null,"flags":null,"syscalls":null}}"#,
+            r#""linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["x"],"action":"SCMP_ACT_LOG","args":null}]}}"#,
+            r#""mounts":[{"destination":"/x","type":"","source":"","options":null,"uidMappings":null}],"hostname":"""#,
+            r#""linux":{"resources":{"blockIO":{"weightDevice":[{"major":8,"minor":0}]},"memory":{"limit":1,"swap":2,"swappiness":null}}}"#,
+            r#""unknownToUs":{"x":1},"windows":null,"vm":null,"solaris":null"#,
+        ] {
+            load(format!(r#"{{"ociVersion":"1.0.2",{section}}}"#).as_bytes())
+                .unwrap_or_else(|e| panic!("{section}: {e}"));
+        }
+    }
+
     #[test]
     fn bounded() {
         let endless = std::io::repeat(b' ');

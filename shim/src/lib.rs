@@ -56,6 +56,7 @@ mod cgroup;
 mod container;
 mod error;
 mod events;
+mod idle;
 mod info;
 pub mod log;
 mod logger;

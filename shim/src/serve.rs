@@ -68,6 +68,8 @@ fn run(args: &Args, ttrpc_address: &str, listener: UnixListener, mut go: std::fs
         listener.set_nonblocking(true).map_err(Error::system("fcntl"))?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(Error::system("epoll"))?;
         tokio::spawn(accept(listener, server(&shim)));
+        let resting = Arc::clone(&shim);
+        tokio::spawn(async move { resting.rest().await });
         tokio::select! {
             () = shim.ended() => tracing::debug!("shutdown"),
             () = signals.serve(&reaper) => tracing::info!("told to end by a signal"),

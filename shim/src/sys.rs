@@ -146,3 +146,63 @@ pub(crate) fn trim_heap() {
     // SAFETY: malloc_trim is thread-safe and frees only what the allocator holds unused.
     unsafe { libc::malloc_trim(0) };
 }
+
+/// Drops the pages of this program's code and constants from memory; they are read again from its file where they are needed.
+pub(crate) fn drop_program() {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
+        return;
+    };
+    for (start, length) in program(&maps, drop_program as *const () as usize) {
+        // SAFETY: private mappings of a file that were never written to (code; constants before any relocation) lose nothing by it: the kernel
+        // reads the same bytes again. The file cannot change while it is executed.
+        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The mapping of the code around an address, and the read-only one that ends where it begins: start and length. The one after it holds what the
+/// loader has relocated, and must stay.
+fn program(maps: &str, address: usize) -> Vec<(usize, usize)> {
+    let parse = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let start = usize::from_str_radix(start, 16).ok()?;
+        let end = usize::from_str_radix(end, 16).ok()?;
+        let mut fields = rest.split(' ');
+        let (kind, offset) = (fields.next()?, fields.next()?);
+        let is_constant = kind == "r--p" && offset.bytes().all(|digit| digit == b'0');
+        Some((start, end, kind == "r-xp", is_constant))
+    };
+    let mappings: Vec<_> = maps.lines().filter_map(parse).collect();
+    let Some(code) = mappings
+        .iter()
+        .find(|(start, end, code, _)| *code && (*start..*end).contains(&address))
+    else {
+        return Vec::new();
+    };
+    let constants = mappings
+        .iter()
+        .find(|(_, end, _, constant)| *constant && *end == code.0);
+    [Some(code), constants]
+        .into_iter()
+        .flatten()
+        .map(|(start, end, ..)| (*start, end - start))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_code_and_constants_and_not_what_was_relocated() {
+        let maps = "1000-3000 r--p 00000000 00:1 9 /p\n3000-8000 r-xp 00002000 00:1 9 /p\n8000-9000 r--p 00007000 00:1 9 /p\n9000-a000 rw-p 00008000 00:1 9 /p\n";
+        assert_eq!(program(maps, 0x4000), [(0x3000, 0x5000), (0x1000, 0x2000)]);
+        assert_eq!(program(maps, 0x8000), []);
+    }
+
+    #[test]
+    fn the_program_runs_on_without_its_pages() {
+        drop_program();
+        assert_eq!(format!("{:?}", [1, 2]), "[1, 2]");
+    }
+}

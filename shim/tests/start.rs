@@ -261,3 +261,36 @@ fn version_and_info() {
     let output = run(directory.path(), &["-nope"], &[], b"");
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[tokio::test]
+async fn the_shim_joins_its_cgroup_and_is_nearer_to_the_oom_killer() {
+    let name = unique();
+    let cgroup = Path::new("/sys/fs/cgroup/pids").join(&name);
+    fs::create_dir(&cgroup).unwrap();
+    let (directory, id) = bundle("{}");
+    let options = Options {
+        shim_cgroup: format!("/{name}"),
+        ..Options::default()
+    };
+    let output = start(
+        directory.path(),
+        &id,
+        &[],
+        &containerd_proto::pack(&options).encode_to_vec(),
+    );
+    let address = String::from_utf8(output.stdout).unwrap();
+    let pid = fs::read_to_string(cgroup.join("cgroup.procs"))
+        .unwrap()
+        .trim()
+        .to_owned();
+    let score = |pid: &str| {
+        fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))
+            .unwrap()
+            .trim()
+            .parse::<i32>()
+            .unwrap()
+    };
+    assert_eq!(score(&pid), score("self") + 1);
+    shutdown(&address).await;
+    until("an empty cgroup", || fs::remove_dir(&cgroup).is_ok()).await;
+}

@@ -406,8 +406,10 @@ async fn many_short_lives_lose_no_exit_and_no_descriptor() {
         "{} descriptors, {before} before",
         descriptors()
     );
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", shim.pid)).unwrap();
-    assert_eq!(children.split_whitespace().count(), 1, "{children}");
+    let threads = || fs::read_dir(format!("/proc/{}/task", shim.pid)).unwrap().flatten();
+    let children = || threads().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let count = || children().map(|list| list.split_whitespace().count()).sum::<usize>();
+    until("no child but the container", || count() == 1).await;
     shim.kill("", 9).await.unwrap();
     shim.wait("").await.unwrap();
     shim.delete("").await.unwrap();
@@ -427,5 +429,47 @@ async fn version_two_is_served_too() {
         .await
         .unwrap();
     assert_eq!(answer.shim_pid.cast_signed(), shim.pid);
+    shim.end().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_what_is_never_started_is_released() {
+    let shim = Shim::new("sleep 1000").await;
+    shim.create("", "").await;
+    shim.start("").await.unwrap();
+    shim.exec("e", "true", "").await.unwrap();
+    let delete = async {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        shim.delete("e").await
+    };
+    let (waited, deleted) = tokio::join!(shim.wait("e"), delete);
+    assert_eq!((waited.unwrap(), deleted.unwrap().pid), (255, 0));
+    shim.kill("", 9).await.unwrap();
+    shim.wait("").await.unwrap();
+    shim.delete("").await.unwrap();
+    shim.end().await;
+}
+
+/// Output of a talkative container must not grow the shim.
+#[tokio::test]
+async fn much_output_leaves_the_shim_small() {
+    let shim = Shim::new("i=0; while [ $i -lt 20 ]; do i=$((i+1)); seq 1 20000; done; exec sleep 1000").await;
+    let log = shim.path("log");
+    let pid = shim
+        .create(&format!("docker-json-file://{log}?max-size=1000000&max-file=2"), "")
+        .await;
+    shim.start("").await.unwrap();
+    let anonymous = || {
+        let smaps = fs::read_to_string(format!("/proc/{}/smaps_rollup", shim.pid)).unwrap();
+        let line = smaps.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let program = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    until("the end of the output", || program().starts_with(b"sleep")).await;
+    // The debug build's own data is most of it.
+    until("a small shim", || anonymous() < 2048).await;
+    shim.kill("", 9).await.unwrap();
+    shim.wait("").await.unwrap();
+    shim.delete("").await.unwrap();
     shim.end().await;
 }

@@ -197,6 +197,7 @@ impl Daemon {
             leave(child);
         }
         unmount_beneath(&self.directory);
+        remove_cgroup_parent(&self.mark);
         let _ = Command::new(peer("ip"))
             .args(["netns", "del", &self.mark])
             .stderr(Stdio::null())
@@ -345,6 +346,17 @@ fn leave(mut child: Child) {
         std::thread::sleep(Duration::from_millis(20));
     }
     end(child);
+}
+
+/// The cgroup that `--cgroup-parent` named is the test's own, and so is its removal. What is still in it stays, and is found.
+fn remove_cgroup_parent(mark: &str) {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    for hierarchy in hierarchies
+        .map(|entry| entry.path())
+        .chain([PathBuf::from("/sys/fs/cgroup")])
+    {
+        let _ = fs::remove_dir(hierarchy.join(mark));
+    }
 }
 
 fn unmount_beneath(directory: &Path) {

@@ -467,3 +467,60 @@ fn the_collector_runs_by_itself_after_a_deletion() {
     }
     drop(collector);
 }
+
+#[test]
+fn a_full_disk_stops_writes_only_and_only_while_it_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |args: &[&str]| {
+        assert!(
+            std::process::Command::new(args[0])
+                .args(&args[1..])
+                .arg(dir.path())
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    mount(&["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs"]);
+    let done = std::panic::catch_unwind(|| full_disk(dir.path()));
+    mount(&["umount"]);
+    done.unwrap();
+}
+
+fn full_disk(root: &Path) {
+    let metadata = open(root);
+    let ns = ctx("a");
+    let digest = Digest::parse(&format!("sha256:{}", "0".repeat(64))).unwrap();
+    let with = |n: usize| {
+        let mut image = image(&format!("image-{n}"), &digest);
+        image.labels.insert("bulk".into(), "x".repeat(4000));
+        image
+    };
+    metadata.images().create(&ns, with(0)).unwrap();
+    let mut filler = fs::File::create(root.join("filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
+
+    // The reserve is used up, then writes are refused; what is there is still told.
+    let refused = (1..100_000).find_map(|n| metadata.images().create(&ns, with(n)).err().map(|error| (n, error)));
+    let (count, error) = refused.unwrap();
+    assert_eq!(error.kind(), Kind::ResourceExhausted, "{error}");
+    assert!(error.to_string().contains("No space left on device"), "{error}");
+    assert_eq!(metadata.images().list(&ns, &[]).unwrap().len(), count);
+    assert!(metadata.images().create(&ns, with(count)).is_err());
+    // Deleting must be possible: it is the way out.
+    metadata.images().delete(&ns, "image-1", None).unwrap();
+    // So must a restart.
+    drop(metadata);
+    let metadata = open(root);
+    assert_eq!(metadata.images().list(&ns, &[]).unwrap().len(), count - 1);
+    metadata.images().delete(&ns, "image-2", None).unwrap();
+
+    drop(filler);
+    fs::remove_file(root.join("filler")).unwrap();
+    metadata.images().create(&ns, with(count)).unwrap();
+    metadata.images().create(&ns, with(1)).unwrap();
+    metadata.images().create(&ns, with(2)).unwrap();
+    metadata.images().delete(&ns, "image-0", None).unwrap();
+    drop(metadata);
+    assert_eq!(open(root).images().list(&ns, &[]).unwrap().len(), count);
+}

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use containerd_rs_core::{Error, Result};
+use containerd_rs_core::{Error, Kind, Result};
 
 use crate::journal::Journal;
+use crate::reserve::Reserve;
 use crate::tx::{Read as _, ReadTx, Table, WriteTx, broken};
 
 /// How long a relaxed write may stay in memory.
@@ -63,6 +64,7 @@ type Then = Box<dyn FnOnce() + Send>;
 /// What only the writer has.
 struct Seat {
     journal: Journal,
+    reserve: Reserve,
     /// The number of the last transaction.
     number: u64,
 }
@@ -77,7 +79,7 @@ struct Flush {
 trait Job: Send {
     fn durability(&self) -> Durability;
     fn run(&mut self, tx: &mut WriteTx) -> Result<()>;
-    fn finish(self: Box<Self>, commit: std::result::Result<(), &str>);
+    fn finish(self: Box<Self>, commit: std::result::Result<(), &Error>);
 }
 
 struct TypedJob<T, F> {
@@ -101,12 +103,13 @@ impl<T: Send, F: FnOnce(&mut WriteTx) -> Result<T> + Send> Job for TypedJob<T, F
         rolled
     }
 
-    fn finish(self: Box<Self>, commit: std::result::Result<(), &str>) {
+    fn finish(self: Box<Self>, commit: std::result::Result<(), &Error>) {
         let outcome = match (commit, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             // Its own error is the better one, and holds whatever became of the others.
             (Err(_), Some(Err(error))) => Err(error),
-            (Err(why), _) => Err(Error::Internal(why.to_owned())),
+            (Err(why), _) if why.kind() == Kind::ResourceExhausted => Err(Error::ResourceExhausted(why.to_string())),
+            (Err(why), _) => Err(Error::Internal(why.to_string())),
             (Ok(()), None) => Err(Error::Internal("metadata database: a write was not done".into())),
         };
         *lock(&self.slot) = Some(outcome);
@@ -127,6 +130,7 @@ impl Db {
             .set_cache_size(CACHE)
             .create(path)
             .map_err(|e| broken(&format!("open {}", path.display()), e))?;
+        let mut reserve = Reserve::new(path)?;
         let (mut journal, records) = Journal::open(&path.with_extension("journal"))?;
         let mut tx = WriteTx::begin(&redb)?;
         tx.make_tables()?;
@@ -151,12 +155,20 @@ impl Db {
             }
         }
         tx.put(Table::Meta, NUMBER, &number.to_le_bytes())?;
+        if let Err(error) = reserve.cover(true) {
+            // What is there can be read all the same.
+            tracing::warn!(%error, "metadata has no room to grow");
+        }
         tx.commit(true)?;
         journal.cut(0)?;
         let shared = Arc::new(Shared {
             redb,
             queue: Mutex::default(),
-            seat: Mutex::new(Seat { journal, number }),
+            seat: Mutex::new(Seat {
+                journal,
+                reserve,
+                number,
+            }),
             lazy: AtomicBool::new(false),
             flush: Mutex::default(),
             wake: Condvar::new(),
@@ -245,9 +257,8 @@ impl Shared {
             Ok(()) => {}
             Err(error) => tracing::error!(%error, "metadata could not be written"),
         }
-        let why = done.err().map(|error| error.to_string());
         for job in jobs {
-            job.finish(why.as_deref().map_or(Ok(()), Err));
+            job.finish(done.as_ref().copied());
         }
     }
 
@@ -258,8 +269,10 @@ impl Shared {
             tracing::warn!(%error, "a relaxed write waits for the disk");
             *durable = true;
         }
+        let deletes = tx.changes().iter().any(|(_, _, value)| value.is_none());
         let committed = tx
             .put(Table::Meta, NUMBER, &number.to_le_bytes())
+            .and_then(|()| seat.reserve.cover(deletes))
             .and_then(|()| tx.commit(*durable));
         if committed.is_err() {
             seat.journal.cut(before)?;

@@ -24,6 +24,7 @@ mod journal;
 mod leases;
 mod namespaces;
 mod records;
+mod reserve;
 mod row;
 mod sandboxes;
 mod snapshots;

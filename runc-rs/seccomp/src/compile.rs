@@ -5,7 +5,7 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompArg, LinuxSeccompFilterF
 use crate::error::{Error, Result};
 use crate::insn::{AND, Insn, JA, JEQ, JGE, JGT, LD_ABS, OFFSET_ARCH, OFFSET_ARGS, OFFSET_NR, RET};
 use crate::program::{Program, flag};
-use crate::rules::{Conditional, Leaf, Policy, RET_KILL_THREAD, Section};
+use crate::rules::{Conditional, Leaf, Policy, RET_KILL_THREAD};
 use crate::syscalls::{Table, X32_BIT};
 
 /// `BPF_MAXINSNS`.
@@ -26,24 +26,26 @@ pub fn compile(seccomp: &LinuxSeccomp) -> Result<Program> {
 /// See [`Error`].
 pub fn compile_for(seccomp: &LinuxSeccomp, native: Table) -> Result<Program> {
     let policy = Policy::new(seccomp)?;
-    let (sections, foreign) = policy.sections(native)?;
+    let (sections, foreign) = policy.sections(native);
     let mut filter = vec![Insn::new(LD_ABS, OFFSET_ARCH)];
     for section in &sections {
-        let body = section_body(section);
+        let start = filter.len();
         filter.push(Insn::jump(JEQ, section.audit_arch, 1, 0));
-        filter.push(Insn::new(JA, body.len() as u32));
-        filter.extend(body);
+        filter.push(Insn::new(JA, 0));
+        filter.push(Insn::new(LD_ABS, OFFSET_NR));
+        tree(&section.leaves, section.wide, &mut filter);
+        filter[start + 1].k = (filter.len() - start - 2) as u32;
     }
     filter.push(Insn::new(RET, RET_KILL_THREAD));
     if filter.len() > MAX_INSTRUCTIONS {
         return Err(Error::TooLong(filter.len()));
     }
-    let (flags, optional_flags) = flags(seccomp, policy.notifies());
+    let (flags, optional_flags) = flags(seccomp, policy.notifies);
     Ok(Program {
         filter,
         flags,
         optional_flags,
-        unknown: policy.unknown(),
+        unknown: policy.unknown,
         foreign,
     })
 }
@@ -76,41 +78,37 @@ fn bit(flag: LinuxSeccompFilterFlag) -> u32 {
     }
 }
 
-fn section_body(section: &Section) -> Vec<Insn> {
-    let mut body = vec![Insn::new(LD_ABS, OFFSET_NR)];
-    body.extend(tree(&section.leaves, section.wide));
-    body
-}
-
 /// A balanced tree of "is the number at least ...?", its leaves in place.
-fn tree(leaves: &[(u32, Leaf)], wide: bool) -> Vec<Insn> {
+fn tree(leaves: &[(u32, Leaf)], wide: bool, code: &mut Vec<Insn>) {
     match leaves {
-        [] => Vec::new(),
+        [] => {}
         // x32 lives in x86-64's tree, but its arguments are compared by 32 bits, as libseccomp does.
-        [(start, leaf)] => leaf_code(leaf, wide && *start < X32_BIT),
+        [(start, leaf)] => leaf_code(leaf, wide && *start < X32_BIT, code),
         _ => {
             let (low, high) = leaves.split_at(leaves.len() / 2);
-            let pivot = high[0].0;
-            let (low, high) = (tree(low, wide), tree(high, wide));
-            let mut code = match u8::try_from(high.len()) {
-                Ok(skip) => vec![Insn::jump(JGE, pivot, 0, skip)],
-                // Further than a conditional jump reaches.
-                Err(_) => vec![Insn::jump(JGE, pivot, 1, 0), Insn::new(JA, high.len() as u32)],
-            };
-            code.extend(high);
-            code.extend(low);
-            code
+            let (at, pivot) = (code.len(), high[0].0);
+            code.push(Insn::jump(JGE, pivot, 0, 0));
+            tree(high, wide, code);
+            let length = code.len() - at - 1;
+            match u8::try_from(length) {
+                Ok(skip) => code[at].jf = skip,
+                Err(_) => {
+                    // Further than a conditional jump reaches.
+                    code[at].jt = 1;
+                    code.insert(at + 1, Insn::new(JA, length as u32));
+                }
+            }
+            tree(low, wide, code);
         }
     }
 }
 
-fn leaf_code(leaf: &Leaf, wide: bool) -> Vec<Insn> {
+fn leaf_code(leaf: &Leaf, wide: bool, code: &mut Vec<Insn>) {
     match leaf {
-        Leaf::Answer(answer) => vec![Insn::new(RET, *answer)],
+        Leaf::Answer(answer) => code.push(Insn::new(RET, *answer)),
         Leaf::Conditions(conditions, otherwise) => {
-            let mut code: Vec<Insn> = conditions.iter().flat_map(|c| conditional(c, wide)).collect();
+            code.extend(conditions.iter().flat_map(|c| conditional(c, wide)));
             code.push(Insn::new(RET, *otherwise));
-            code
         }
     }
 }

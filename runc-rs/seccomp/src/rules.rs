@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
 
 use crate::error::{Error, Result};
-use crate::syscalls::{ARM_PRIVATE, Table, X32_BIT, is_known, number};
+use crate::syscalls::{ARM_PRIVATE, Numbers, Table, X32_BIT, numbers};
 
 pub(crate) const RET_KILL_THREAD: u32 = 0;
 pub(crate) const RET_ENOSYS: u32 = 0x0005_0000 | 38;
@@ -37,12 +37,23 @@ pub(crate) struct Section {
     pub(crate) leaves: Vec<(u32, Leaf)>,
 }
 
-/// The policy, checked and with its answers in the kernel's terms.
+/// The policy, checked, with its answers in the kernel's terms and its names looked up (once: there are hundreds).
 pub(crate) struct Policy<'a> {
-    seccomp: &'a LinuxSeccomp,
+    listed: &'a [Arch],
+    rules: Vec<Rule<'a>>,
     default: u32,
     /// The answer to calls that are newer than the policy.
     newer: Option<u32>,
+    /// Names that no architecture has.
+    pub(crate) unknown: Vec<String>,
+    /// Whether a rule notifies.
+    pub(crate) notifies: bool,
+}
+
+struct Rule<'a> {
+    answer: u32,
+    args: &'a [LinuxSeccompArg],
+    calls: Vec<Numbers>,
 }
 
 /// The rules of one call.
@@ -72,63 +83,60 @@ impl<'a> Policy<'a> {
         // Permissive policies let newer calls through as they do older ones; a tracer is expected to know what it does.
         let permissive = matches!(action, ScmpActAllow | ScmpActLog | ScmpActTrace);
         let already = action == ScmpActErrno && seccomp.default_errno_ret() == Some(ENOSYS);
-        let policy = Self {
-            seccomp,
+        let mut policy = Self {
+            listed: seccomp.architectures().as_deref().unwrap_or_default(),
+            rules: Vec::new(),
             default,
             newer: (!permissive && !already).then_some(RET_ENOSYS),
+            unknown: Vec::new(),
+            notifies: false,
         };
-        for (at, rule) in policy.rules().enumerate() {
-            if rule.action() == ScmpActNotify && rule.names().iter().any(|n| n == "write") {
-                return Err(Error::NotifyWrite(at));
-            }
-            policy.answer(at, rule)?;
-            for (arg, test) in rule.args().iter().flatten().enumerate() {
-                if test.index() > 5 {
-                    return Err(Error::Argument {
-                        rule: at,
-                        arg,
-                        index: test.index(),
-                    });
-                }
-            }
+        for (at, rule) in seccomp.syscalls().iter().flatten().enumerate() {
+            policy.add(at, rule)?;
         }
+        policy.unknown.sort();
+        policy.unknown.dedup();
         Ok(policy)
     }
 
-    fn rules(&self) -> impl Iterator<Item = &'a LinuxSyscall> + use<'a> {
-        self.seccomp.syscalls().iter().flatten()
-    }
-
-    fn answer(&self, at: usize, rule: &LinuxSyscall) -> Result<u32> {
-        answer(rule.action(), rule.errno_ret(), || {
+    fn add(&mut self, at: usize, rule: &'a LinuxSyscall) -> Result<()> {
+        let notifies = rule.action() == LinuxSeccompAction::ScmpActNotify;
+        self.notifies |= notifies;
+        if notifies && rule.names().iter().any(|n| n == "write") {
+            return Err(Error::NotifyWrite(at));
+        }
+        let answer = answer(rule.action(), rule.errno_ret(), || {
             format!("linux.seccomp.syscalls[{at}].errnoRet")
-        })
-    }
-
-    /// Names that no architecture has.
-    pub(crate) fn unknown(&self) -> Vec<String> {
-        let mut unknown: Vec<String> = self
-            .rules()
-            .flat_map(LinuxSyscall::names)
-            .filter(|n| !is_known(n))
-            .cloned()
-            .collect();
-        unknown.sort();
-        unknown.dedup();
-        unknown
-    }
-
-    /// Whether a rule notifies.
-    pub(crate) fn notifies(&self) -> bool {
-        self.rules().any(|r| r.action() == LinuxSeccompAction::ScmpActNotify)
+        })?;
+        let args = rule.args().as_deref().unwrap_or_default();
+        if let Some((arg, test)) = args.iter().enumerate().find(|(_, test)| test.index() > 5) {
+            return Err(Error::Argument {
+                rule: at,
+                arg,
+                index: test.index(),
+            });
+        }
+        let mut calls = Vec::with_capacity(rule.names().len());
+        for name in rule.names() {
+            match numbers(name) {
+                Some(numbers) => calls.push(numbers),
+                None => self.unknown.push(name.clone()),
+            }
+        }
+        self.rules.push(Rule { answer, args, calls });
+        Ok(())
     }
 
     /// The sections for the native architecture and the listed ones, native first; and the listed ones without a table.
-    pub(crate) fn sections(&self, native: Table) -> Result<(Vec<Section>, Vec<Arch>)> {
-        let listed = self.seccomp.architectures().as_deref().unwrap_or_default();
-        let foreign = listed.iter().copied().filter(|a| Table::of(*a).is_none()).collect();
+    pub(crate) fn sections(&self, native: Table) -> (Vec<Section>, Vec<Arch>) {
+        let foreign = self
+            .listed
+            .iter()
+            .copied()
+            .filter(|a| Table::of(*a).is_none())
+            .collect();
         let mut tables = vec![native];
-        for table in listed.iter().filter_map(|a| Table::of(*a)) {
+        for table in self.listed.iter().filter_map(|a| Table::of(*a)) {
             if !tables.contains(&table) {
                 tables.push(table);
             }
@@ -139,87 +147,107 @@ impl<'a> Policy<'a> {
         }
         let mut sections = Vec::new();
         for table in tables.into_iter().filter(|t| *t != Table::X32) {
-            let mut leaves = self.leaves(table)?;
+            let mut leaves = Leaves(Vec::new());
+            self.fill(table, &mut leaves);
             if table == Table::X86_64 {
-                self.add_x32(&mut leaves, x32)?;
+                self.add_x32(&mut leaves, x32);
             }
-            merge(&mut leaves);
             sections.push(Section {
                 audit_arch: table.audit_arch(),
                 wide: table.is_64(),
-                leaves,
+                leaves: leaves.0,
             });
         }
-        Ok((sections, foreign))
+        (sections, foreign)
     }
 
     /// The rules by number, and the highest number that the policy names.
-    fn calls(&self, table: Table) -> Result<(BTreeMap<u32, Call>, Option<u32>)> {
+    fn calls(&self, table: Table) -> (BTreeMap<u32, Call>, Option<u32>) {
         let mut calls: BTreeMap<u32, Call> = BTreeMap::new();
         let mut last = None;
-        for (at, rule) in self.rules().enumerate() {
-            let answer = self.answer(at, rule)?;
-            for number in rule.names().iter().filter_map(|name| number(name, table)) {
+        for rule in &self.rules {
+            for number in rule.calls.iter().filter_map(|call| call.of(table)) {
                 if table != Table::Arm || number < ARM_PRIVATE {
                     last = last.max(Some(number));
                 }
                 // What the default says anyway is no rule.
-                if answer != self.default {
-                    calls
-                        .entry(number)
-                        .or_default()
-                        .add(rule.args().as_deref().unwrap_or_default(), answer);
+                if rule.answer != self.default {
+                    calls.entry(number).or_default().add(rule.args, rule.answer);
                 }
             }
         }
-        Ok((calls, last))
+        (calls, last)
     }
 
-    fn leaves(&self, table: Table) -> Result<Vec<(u32, Leaf)>> {
-        let (calls, last) = self.calls(table)?;
-        let mut points = BTreeMap::new();
+    /// The intervals of one table, from its first number up.
+    fn fill(&self, table: Table, leaves: &mut Leaves) {
+        let (calls, last) = self.calls(table);
+        // What holds where no call has rules: the default up to the last call that is named, then "newer".
         let base = if table == Table::X32 { X32_BIT } else { 0 };
-        points.insert(base, Leaf::Answer(self.default));
-        // Below a call's successor lies the default again, unless that is a call too.
-        points.extend(calls.keys().map(|n| (n + 1, Leaf::Answer(self.default))));
+        let mut ground = vec![(base, self.default)];
         if let (Some(newer), Some(last)) = (self.newer, last) {
-            points.retain(|at, _| *at <= last);
-            points.insert(last + 1, Leaf::Answer(newer));
+            ground.push((last + 1, newer));
             if table == Table::Arm {
-                points.insert(ARM_PRIVATE, Leaf::Answer(self.default));
-                let private = calls.keys().filter(|n| **n >= ARM_PRIVATE);
-                points.extend(private.map(|n| (n + 1, Leaf::Answer(self.default))));
+                ground.push((ARM_PRIVATE, self.default));
             }
         }
+        let mut next = base;
         for (number, call) in calls {
-            let leaf = match call.always {
-                Some(answer) => Leaf::Answer(answer),
-                None => Leaf::Conditions(call.conditions, self.default),
-            };
-            points.insert(number, leaf);
+            leaves.fill(&ground, next, number);
+            leaves.push(number, call.leaf(self.default));
+            next = number + 1;
         }
-        Ok(points.into_iter().collect())
+        leaves.fill(&ground, next, u32::MAX);
     }
 
     /// x32 shares x86-64's audit word and lives above its bit. When it is not wanted, its calls are those of an unknown
     /// architecture; but -1, which a tracer puts in for "skip this call", is nobody's.
-    fn add_x32(&self, leaves: &mut Vec<(u32, Leaf)>, wanted: bool) -> Result<()> {
+    fn add_x32(&self, leaves: &mut Leaves, wanted: bool) {
         if wanted {
-            leaves.extend(self.leaves(Table::X32)?);
-            return Ok(());
+            return self.fill(Table::X32, leaves);
         }
         let known = self
-            .rules()
-            .any(|r| r.names().iter().any(|n| number(n, Table::X86_64).is_some()));
+            .rules
+            .iter()
+            .flat_map(|r| &r.calls)
+            .any(|call| call.of(Table::X86_64).is_some());
         if self.newer.is_none() || !known {
-            leaves.push((X32_BIT, Leaf::Answer(RET_KILL_THREAD)));
-            leaves.push((u32::MAX, Leaf::Answer(self.default)));
+            leaves.push(X32_BIT, Leaf::Answer(RET_KILL_THREAD));
+            leaves.push(u32::MAX, Leaf::Answer(self.default));
         }
-        Ok(())
+    }
+}
+
+/// Intervals in the making; neighbours with the same answer are one.
+struct Leaves(Vec<(u32, Leaf)>);
+
+impl Leaves {
+    fn push(&mut self, at: u32, leaf: Leaf) {
+        let same = matches!(leaf, Leaf::Answer(_)) && self.0.last().is_some_and(|(_, before)| *before == leaf);
+        if !same {
+            self.0.push((at, leaf));
+        }
+    }
+
+    /// What the ground says from `from` up to `to`.
+    fn fill(&mut self, ground: &[(u32, u32)], from: u32, to: u32) {
+        for (at, (start, answer)) in ground.iter().enumerate() {
+            let end = ground.get(at + 1).map_or(u32::MAX, |next| next.0);
+            if (*start).max(from) < end.min(to) {
+                self.push((*start).max(from), Leaf::Answer(*answer));
+            }
+        }
     }
 }
 
 impl Call {
+    fn leaf(self, default: u32) -> Leaf {
+        match self.always {
+            Some(answer) => Leaf::Answer(answer),
+            None => Leaf::Conditions(self.conditions, default),
+        }
+    }
+
     /// A rule without arguments wins over all with, and over later ones without: so does libseccomp. Rules with arguments are
     /// tried in order. Two tests of the same argument in one rule are alternatives, as runc reads them.
     fn add(&mut self, args: &[LinuxSeccompArg], answer: u32) {
@@ -240,8 +268,4 @@ impl Call {
             }
         }
     }
-}
-
-fn merge(leaves: &mut Vec<(u32, Leaf)>) {
-    leaves.dedup_by(|later, earlier| matches!(later.1, Leaf::Answer(_)) && later.1 == earlier.1);
 }

@@ -74,7 +74,7 @@ impl Table {
 
 /// Whether any architecture has a call of this name.
 pub fn is_known(name: &str) -> bool {
-    row(name).is_some()
+    numbers(name).is_some()
 }
 
 /// All names, sorted.
@@ -84,14 +84,24 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// The number of a call, as the kernel sees it: x32's with its bit.
 pub fn number(name: &str, table: Table) -> Option<u32> {
-    let number = row(name)?[table as usize];
-    let bit = if table == Table::X32 { X32_BIT } else { 0 };
-    u32::try_from(number).ok().map(|n| n | bit)
+    numbers(name)?.of(table)
 }
 
-fn row(name: &str) -> Option<&'static [i32; 5]> {
+/// The numbers of one call on every architecture.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers(&'static [i32; 5]);
+
+impl Numbers {
+    pub(crate) fn of(self, table: Table) -> Option<u32> {
+        let bit = if table == Table::X32 { X32_BIT } else { 0 };
+        u32::try_from(self.0[table as usize]).ok().map(|n| n | bit)
+    }
+}
+
+/// Looks a name up.
+pub(crate) fn numbers(name: &str) -> Option<Numbers> {
     let at = table::TABLE.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-    Some(&table::TABLE[at].1)
+    Some(Numbers(&table::TABLE[at].1))
 }
 
 #[cfg(test)]

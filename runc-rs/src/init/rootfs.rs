@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
@@ -48,14 +49,8 @@ impl Rootfs {
             ..MountAttr::default()
         };
         sys::mount_setattr(&root, &private, false).step(|| "error preparing rootfs: mount_setattr")?;
-        move_mount(
-            &root,
-            c"",
-            rustix::fs::CWD,
-            &plan.rootfs,
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-        .step(|| format!("error preparing rootfs: move_mount {}", plan.rootfs.display()))?;
+        move_mount(&root, c"", CWD, &plan.rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .step(|| format!("error preparing rootfs: move_mount {}", plan.rootfs.display()))?;
         Ok(Self {
             root,
             late_read_only: Vec::new(),
@@ -123,11 +118,15 @@ impl Rootfs {
         fchdir(&self.root).step(|| "fchdir to the root")?;
         if no_pivot {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-            move_mount(&self.root, c"", rustix::fs::CWD, c"/", flags).step(|| "move_mount of the root to /")?;
+            move_mount(&self.root, c"", CWD, c"/", flags).step(|| "move_mount of the root to /")?;
             chroot(c".").step(|| "chroot")?;
         } else {
-            // The old root ends up on top of the new one, at ".", and is taken off from there.
+            // The old root ends up on top of the new one. It is entered by descriptor: "." is still the new one.
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let old = openat(CWD, c"/", flags, Mode::empty()).step(|| "open the old root")?;
             pivot_root(c".", c".").step(|| "pivot_root")?;
+            fchdir(&old).step(|| "fchdir to the old root")?;
+            // Its end must not reach the host's mounts.
             sys::set_propagation(c".", libc::MS_SLAVE | libc::MS_REC).step(|| "making the old root a slave")?;
             unmount(c".", UnmountFlags::DETACH).step(|| "unmount of the old root")?;
         }

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) set_up_dev: bool,
     pub(crate) masked_paths: Vec<PathBuf>,
     pub(crate) readonly_paths: Vec<PathBuf>,
+    /// `linux.mountLabel`: SELinux's, so an error on a kernel without it.
+    pub(crate) mount_label: Option<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     /// Path beneath `/proc/sys` and value.
@@ -102,6 +104,7 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| Error::config("process", "process property must not be empty"))?;
+        refuse_unsupported(linux)?;
         let namespaces = Namespaces::plan(linux.namespaces().as_deref().unwrap_or_default())?;
         let mut mounts = Vec::new();
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
@@ -129,6 +132,7 @@ impl Plan {
             set_up_dev,
             masked_paths: paths(linux.masked_paths().as_deref()),
             readonly_paths: paths(linux.readonly_paths().as_deref()),
+            mount_label: linux.mount_label().clone().filter(|label| !label.is_empty()),
             hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
             domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
             sysctl: sysctl::plan_sysctl(linux.sysctl().as_ref(), &namespaces)?,
@@ -137,6 +141,21 @@ impl Plan {
             namespaces,
         })
     }
+}
+
+/// What would be promised and not kept is an error, not silence.
+fn refuse_unsupported(linux: &Linux) -> Result<(), Error> {
+    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    for (there, field) in [
+        (linux.intel_rdt().is_some(), "linux.intelRdt"),
+        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
+        (devices, "linux.netDevices"),
+    ] {
+        if there {
+            return Err(Error::config(field, "is not supported by this build"));
+        }
+    }
+    Ok(())
 }
 
 fn paths(list: Option<&[String]>) -> Vec<PathBuf> {

@@ -68,6 +68,9 @@ pub(crate) fn plan_process(process: &Process, warnings: &mut Vec<String>) -> Res
             return Err(Error::config(field, "4294967295 is no id"));
         }
     }
+    if process.exec_cpu_affinity().is_some() {
+        warnings.push("process.execCPUAffinity is not supported by this build and was ignored".into());
+    }
     Ok(ProcessPlan {
         args,
         env,

@@ -9,11 +9,15 @@ use containerd_proto::containerd::task::v3::DeleteResponse;
 use super::{DRAIN, Shim, failed};
 use crate::container::Container;
 use crate::error::{Error, Result};
+use crate::mounts;
 use crate::process::{Phase, Process};
-use crate::{mounts, sys};
+use crate::reaper::Exit;
 
 /// How long a process that was killed may take to end.
 const KILLED: Duration = Duration::from_secs(10);
+
+/// What is told of a process that never was.
+const NEVER: u32 = 255;
 
 impl Shim {
     /// Deletes a process (and with the first one the container) that does not run.
@@ -23,7 +27,8 @@ impl Shim {
     pub(crate) async fn delete(&self, id: &str, exec_id: &str) -> Result<DeleteResponse> {
         let (container, process) = self.process(id, exec_id)?;
         let _turn = container.turn.lock().await;
-        // Another Delete may have been quicker.
+        // A Start that is under way comes first; and another Delete may have been quicker.
+        drop(process.gate.lock().await);
         self.process(id, exec_id)?;
         if process.phase() == Phase::Running {
             let state = if container.state_name() == "paused" {
@@ -40,6 +45,13 @@ impl Shim {
             container.remove(exec_id);
         }
         let response = response(&process);
+        if process.phase() == Phase::Created {
+            // Never started: who waits for it must not wait for ever.
+            process.set_stopped(Exit {
+                status: NEVER,
+                at: containerd_proto::now(),
+            });
+        }
         if exec_id.is_empty() {
             self.lock().remove(id);
             self.events.publish(
@@ -53,7 +65,7 @@ impl Shim {
                 },
             );
         }
-        sys::trim_heap();
+        self.idle.worked();
         Ok(response)
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::events::Events;
+use crate::idle::Idle;
 use crate::process::Process;
 use crate::reaper::Reaper;
 use crate::runtime::{OciRuntime, RuntimeError, RuntimeResult};
@@ -34,6 +35,7 @@ pub(crate) struct Shim {
     namespace: String,
     events: Arc<Events>,
     reaper: Arc<Reaper>,
+    idle: Idle,
     /// By id; `None` while one is being created.
     containers: Mutex<HashMap<String, Option<Arc<Container>>>>,
     /// Becomes true when the shim is to end.
@@ -47,6 +49,7 @@ impl Shim {
             namespace: namespace.to_owned(),
             events,
             reaper,
+            idle: Idle::default(),
             containers: Mutex::default(),
             ending: watch::Sender::new(false),
         })
@@ -73,6 +76,11 @@ impl Shim {
         let container = self.container(id)?;
         let process = container.process(exec_id)?;
         Ok((container, process))
+    }
+
+    /// Gives memory back when there is nothing to do, for ever.
+    pub(crate) async fn rest(&self) {
+        self.idle.watch().await;
     }
 
     /// Waits until the shim is to end.

@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::process::{Phase, Process};
 use crate::reaper::Exit;
 use crate::stdio::{Owner, Prepared, StdioRequest};
-use crate::sys;
 
 impl Shim {
     /// Starts a process; returns its id.
@@ -46,7 +45,7 @@ impl Shim {
             });
             return Err(error);
         }
-        sys::trim_heap();
+        self.idle.worked();
         Ok(process.wire_pid())
     }
 
