@@ -333,3 +333,54 @@ fn containers_made_at_once_do_not_meet() {
         }
     });
 }
+
+#[test]
+fn listening_sockets_are_passed_on() {
+    let mut bundle = Bundle::new();
+    bundle.script("echo $LISTEN_FDS $LISTEN_PID; cat <&3");
+    bundle.write_config();
+    let script = format!(
+        "echo three > {0}/three; exec 3<{0}/three; LISTEN_FDS=1 exec {1} --root {2} run {3}",
+        bundle.dir.path().display(),
+        common::program().display(),
+        bundle.state_root().display(),
+        bundle.id
+    );
+    let output = std::process::Command::new("/bin/bash")
+        .args(["-c", &script])
+        .current_dir(bundle.dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 1\nthree\n");
+}
+
+#[test]
+fn without_the_right_to_clone_mounts_the_program_runs_from_sealed_memory() {
+    let bundle = Bundle::new();
+    let copy = bundle.dir.path().join("runtime");
+    fs::copy(common::program(), &copy).unwrap();
+    std::process::Command::new("chmod")
+        .arg("755")
+        .arg(bundle.dir.path())
+        .arg(&copy)
+        .status()
+        .unwrap();
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&copy);
+    // It waits on its standard input, after it has sealed itself: "create" is among its arguments.
+    let mut child = command
+        .args(["--root", "create", "update", "-r", "-", "x"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the sealed program", || {
+        fs::read_link(format!("/proc/{}/exe", child.id()))
+            .is_ok_and(|exe| exe.to_string_lossy().contains("memfd:runc-rs"))
+    });
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}

@@ -96,17 +96,25 @@ pub enum Error {
     #[error("all predefined address pools have been fully subnetted")]
     NoPool,
     /// The network's addresses are all given out.
-    #[error("no available IPv4 addresses on this network's address pools: {0}")]
-    NoAddress(String),
+    #[error("no available IPv4 addresses on this network's address pools: {name} ({id})")]
+    NoAddress {
+        /// The network's name.
+        name: String,
+        /// The network's id.
+        id: String,
+    },
     /// The fixed address asked for is held by somebody.
-    #[error("Address already in use: {0}")]
+    #[error("Address already in use")]
     AddressInUse(Ipv4Addr),
     /// The fixed address asked for is not of the network's subnet.
     #[error("no configured subnet contains IP address {0}")]
     AddressOutside(Ipv4Addr),
-    /// A fixed address on a network whose subnet the user did not choose.
+    /// A fixed address on the default bridge.
     #[error("user specified IP address is supported on user defined networks only")]
     FixedAddressOnDefault,
+    /// A fixed address on a network whose subnet the user did not choose.
+    #[error("user specified IP address is supported only when connecting to networks with user configured subnets")]
+    FixedAddressWithoutSubnet,
     /// Another container of this engine holds the port.
     #[error("Bind for {ip}:{port} failed: port is already allocated")]
     PortAllocated {
@@ -215,6 +223,7 @@ impl Error {
             | Self::InvalidProtocol(_)
             | Self::HostAddressFamily(_)
             | Self::FixedAddressOnDefault
+            | Self::FixedAddressWithoutSubnet
             | Self::AddressOutside(_)
             | Self::OutsideSubnet { .. } => ErrorKind::Invalid,
             Self::PredefinedCreate(_)
@@ -226,7 +235,7 @@ impl Error {
             | Self::PoolOverlaps
             | Self::AddressInUse(_) => ErrorKind::Forbidden,
             Self::NoPool
-            | Self::NoAddress(_)
+            | Self::NoAddress { .. }
             | Self::PortAllocated { .. }
             | Self::PortBind { .. }
             | Self::NoPort

@@ -172,12 +172,14 @@ fn fixed_addresses_are_for_networks_with_a_chosen_subnet() {
         let text = "user specified IP address is supported on user defined networks only";
         assert_eq!(fixed("a", "bridge", 3).unwrap_err().to_string(), text);
         assert_eq!(fixed("a", "own", 3).unwrap().ipv4.unwrap().to_string(), "10.9.0.3/29");
-        assert!(matches!(fixed("b", "own", 3), Err(Error::AddressInUse(_))));
+        assert_eq!(fixed("b", "own", 3).unwrap_err().to_string(), "Address already in use");
         assert!(
             matches!(fixed("b", "own", 1), Err(Error::AddressInUse(_))),
             "the gateway's"
         );
         assert!(matches!(fixed("b", "own", 9), Err(Error::AddressOutside(_))));
+        controller.create_network(spec("any")).unwrap();
+        assert!(matches!(fixed("b", "any", 3), Err(Error::FixedAddressWithoutSubnet)));
         assert!(controller.teardown("a").is_empty());
         dockerd_rs_network::netns::remove(&netns).unwrap();
         destroy(controller);
@@ -223,10 +225,9 @@ fn addresses_run_out_in_words_and_come_again() {
         controller.create_network(with_subnet("tiny", "10.9.0.0/30")).unwrap();
         let a = lab.try_start(&controller, "a", "tiny", &[]).unwrap();
         let full = lab.try_start(&controller, "b", "tiny", &[]).err().unwrap();
-        assert_eq!(
-            full.to_string(),
-            "no available IPv4 addresses on this network's address pools: tiny"
-        );
+        let id = controller.network("tiny").unwrap().id;
+        let text = format!("no available IPv4 addresses on this network's address pools: tiny ({id})");
+        assert_eq!(full.to_string(), text);
         a.stop(&controller);
         lab.try_start(&controller, "b", "tiny", &[]).unwrap().stop(&controller);
         destroy(controller);
@@ -336,6 +337,30 @@ fn options_of_a_network_hold() {
         drop(server);
         a.stop(&controller);
         b.stop(&controller);
+        destroy(controller);
+    });
+}
+
+#[test]
+fn seven_hundred_ports_of_one_container_are_one_change() {
+    lab(|lab| {
+        let controller = lab.open();
+        // More than fit one message of the batch.
+        let ports: Vec<_> = (20_000..20_700).map(|port| publish("", port, port, Tcp)).collect();
+        let a = lab.start(&controller, "a", &ports);
+        let servers: Vec<_> = [20_000, 20_500, 20_699].map(|port| serve_tcp(&a.netns, port)).into();
+        for port in [20_000, 20_500, 20_699] {
+            within(&lab.client, || ask_tcp(HOST, port));
+        }
+        drop(servers);
+        drop(controller);
+        let controller = lab.open();
+        assert_eq!(controller.endpoints("a")[0].ports.len(), 700);
+        a.stop(&controller);
+        assert!(
+            !output("nft list ruleset").contains("elements = { tcp"),
+            "ports are left"
+        );
         destroy(controller);
     });
 }

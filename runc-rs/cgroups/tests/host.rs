@@ -319,6 +319,34 @@ fn device_rules_hold_and_change_while_it_runs() {
     assert_eq!(scratch.wait(), Some(7), "an exception to everything");
 }
 
+/// Where v1 has the devices, its list is exactly what the rules fold to, whatever it was before.
+#[test]
+fn device_lists_change_into_each_other() {
+    let scratch = Scratch::new();
+    let c = |minor: Option<i64>, access: &str| rule(true, LinuxDeviceType::C, Some(1), minor, access);
+    let everything = rule(true, LinuxDeviceType::A, None, None, "rwm");
+    let states = [
+        (vec![c(Some(3), "rwm"), c(Some(5), "r")], vec!["c 1:3 rwm", "c 1:5 r"]),
+        (vec![c(Some(3), "r"), c(Some(5), "rw")], vec!["c 1:3 r", "c 1:5 rw"]),
+        (vec![c(None, "m"), c(Some(3), "rwm")], vec!["c 1:* m", "c 1:3 rwm"]),
+        (vec![everything], vec!["a *:* rwm"]),
+        (vec![c(Some(5), "w")], vec!["c 1:5 w"]),
+        (vec![rule(false, LinuxDeviceType::A, None, None, "rwm")], vec![]),
+        (vec![c(None, "rw")], vec!["c 1:* rw"]),
+    ];
+    for (rules, expected) in states {
+        let mut resources = LinuxResources::default();
+        resources.set_devices(Some(rules));
+        scratch.cgroup.set(&resources).unwrap();
+        if !scratch.v2() {
+            let list = scratch.read("devices", "devices.list");
+            let mut lines: Vec<&str> = list.lines().collect();
+            lines.sort_unstable();
+            assert_eq!(lines, expected);
+        }
+    }
+}
+
 #[test]
 fn running_out_of_memory_is_told() {
     let mut scratch = Scratch::new();

@@ -27,7 +27,7 @@ impl Controller {
     pub fn setup(&self, request: EndpointRequest) -> Result<Endpoint> {
         let (endpoint, network) = match self.reserve(&request) {
             // The address may be that of a container that has just stopped.
-            Err(Error::NoAddress(_) | Error::AddressInUse(_)) => {
+            Err(Error::NoAddress { .. } | Error::AddressInUse(_)) => {
                 self.reaper.settle();
                 self.reserve(&request)?
             }
@@ -188,7 +188,11 @@ impl Controller {
 
     fn publish(&self, endpoint: &Endpoint, network: &NetworkRecord) -> Result<()> {
         let added = publications(endpoint);
-        if added.is_empty() || !self.config.firewall {
+        if added.is_empty() {
+            return Ok(());
+        }
+        if !self.config.firewall {
+            tracing::warn!(container = %endpoint.container_name, "ports are held but lead nowhere: no firewall is kept");
             return Ok(());
         }
         if !network.interface.is_empty() {
@@ -261,10 +265,14 @@ impl Known {
             .networks
             .get_mut(&network.id)
             .and_then(|standing| standing.addresses.as_mut());
-        let no_address = || Error::NoAddress(network.name.clone());
+        let no_address = || Error::NoAddress {
+            name: network.name.clone(),
+            id: network.id.clone(),
+        };
         let addresses = addresses.ok_or_else(no_address)?;
         let addr = match fixed {
-            Some(_) if !network.subnet_chosen => return Err(Error::FixedAddressOnDefault),
+            Some(_) if network.name == "bridge" => return Err(Error::FixedAddressOnDefault),
+            Some(_) if !network.subnet_chosen => return Err(Error::FixedAddressWithoutSubnet),
             Some(addr) => {
                 addresses.claim(addr)?;
                 addr

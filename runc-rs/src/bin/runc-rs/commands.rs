@@ -81,6 +81,29 @@ fn create_options(args: &mut CreateArgs, io: Io) -> CreateOptions {
     options
 }
 
+/// Socket activation (`sd_listen_fds(3)`): what the caller was given from descriptor 3 on goes to the container's first process.
+fn pass_sockets(options: &mut CreateOptions) -> Result<(), Error> {
+    let given = std::env::var("LISTEN_FDS")
+        .ok()
+        .and_then(|number| number.parse::<u32>().ok());
+    let Some(number) = given.filter(|number| *number > 0) else {
+        return Ok(());
+    };
+    let mut spec = match options.spec.take() {
+        Some(spec) => spec,
+        None => runc_rs::load_spec(&options.bundle)?,
+    };
+    if let Some(mut process) = spec.process().clone() {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend([format!("LISTEN_FDS={number}"), "LISTEN_PID=1".to_owned()]);
+        process.set_env(Some(env));
+        spec.set_process(Some(process));
+    }
+    options.spec = Some(spec);
+    options.preserve_fds = options.preserve_fds.saturating_add(number);
+    Ok(())
+}
+
 fn detached_io(console_socket: Option<OsString>) -> Io {
     given(console_socket).map_or(Io::Inherit, Io::ConsoleSocket)
 }
@@ -93,7 +116,8 @@ fn warn(created: &Created, log: &Log) {
 
 fn create(runtime: &Runtime, mut args: CreateArgs, log: &Log) -> Result<(), Failure> {
     let io = detached_io(args.console_socket.take());
-    let options = create_options(&mut args, io);
+    let mut options = create_options(&mut args, io);
+    pass_sockets(&mut options).map_err(|error| Failure::new(format!("runc create failed: {error}")))?;
     let created = runtime
         .create(&args.id.id, options)
         .map_err(|error| Failure::new(format!("runc create failed: {error}")))?;
@@ -123,6 +147,7 @@ fn run(runtime: &Runtime, mut args: RunArgs, log: &Log) -> Result<u8, Failure> {
     };
     let mut options = create_options(&mut args.create, io);
     options.spec = Some(spec);
+    pass_sockets(&mut options).map_err(|error| failed(error.to_string()))?;
     let signals = if args.detach { None } else { Some(Signals::block()?) };
     if !args.detach && !args.no_subreaper {
         let own = rustix::process::getpid();
