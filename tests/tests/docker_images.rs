@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 macro_rules! over_each {
     ($($name:ident),* $(,)?) => {
         mod embedded { $( #[test] fn $name() { super::$name(super::Manager::Embedded); } )* }
+        mod ours { $( #[test] fn $name() { super::$name(super::Manager::Ours); } )* }
         mod debian { $( #[test] fn $name() { super::$name(super::Manager::Debian); } )* }
     };
 }
