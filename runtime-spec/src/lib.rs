@@ -8,16 +8,28 @@
 //! Nothing here touches the machine. Files are read by the callers, who know how to do that safely beneath a hostile root; this
 //! crate gets their content.
 //!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let spec = runtime_spec::load(br#"{"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "process": {"cwd": "tmp"}}"#)?;
+//! let error = runtime_spec::validate(&spec).unwrap_err();
+//! assert_eq!(error.to_string(), "process.cwd: Cwd must be an absolute path");
+//!
+//! let image: runtime_spec::Reference = "ubuntu".parse()?;
+//! assert_eq!(image.or_latest().to_string(), "docker.io/library/ubuntu:latest");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | what |
 //! |---|---|
-//! | [`load`] | config.json -> [`oci::Spec`], naming the field that is wrong |
-//! | [`validate`] | what runc would refuse, before anything is made |
+//! | [`mod@load`] | config.json -> [`oci::Spec`], naming the field that is wrong |
+//! | [`mod@validate`] | what runc would refuse, before anything is made |
 //! | [`default`] | what `runc spec` prints |
 //! | [`engine`] | mounts, masked paths, devices of a Docker container |
 //! | [`caps`] | capability names, `--cap-add` and `--cap-drop` |
 //! | [`seccomp`] | Docker's default profile in our words, and its profile files |
 //! | [`state`], [`features`] | what `runc state` and `runc features` print |
-//! | [`digest`], [`reference`], [`platform`] | naming content, images and machines |
+//! | [`digest`], [`mod@reference`], [`platform`] | naming content, images and machines |
 //! | [`user`] | `USER` strings against passwd and group |
 //! | [`timestamp`] | points in time as Go prints them |
 

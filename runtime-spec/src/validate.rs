@@ -66,8 +66,9 @@ pub fn validate(spec: &Spec) -> Result {
     if root.path().as_os_str().is_empty() {
         return refuse("root.path", "must not be empty");
     }
-    if let Some(process) = spec.process() {
-        validate_process(process)?;
+    match spec.process() {
+        Some(process) => validate_process(process)?,
+        None => return refuse("process", "process property must not be empty"),
     }
     let namespaces = Namespaces::of(spec);
     mounts(spec.mounts().as_deref().unwrap_or_default(), &namespaces)?;

@@ -58,7 +58,17 @@ fn gnu() {
 }
 
 #[test]
-fn gnu_sparse() {
+fn sparse() {
+    let formats = [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=1.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=0.0"],
+    ];
+    formats.iter().for_each(|flags| holes(flags));
+}
+
+fn holes(flags: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     for name in ["source", "ours"] {
@@ -73,18 +83,15 @@ fn gnu_sparse() {
     file.set_len(100_000_000).unwrap();
     fs::write(path("source/next"), "behind the holes").unwrap();
     let (archive, source) = (path("a.tar"), path("source"));
-    run(
-        "tar",
-        &[
-            "-S",
-            "--format=gnu",
-            "-cf",
-            archive.to_str().unwrap(),
-            "-C",
-            source.to_str().unwrap(),
-            ".",
-        ],
-    );
+    let rest = [
+        "-S",
+        "-cf",
+        archive.to_str().unwrap(),
+        "-C",
+        source.to_str().unwrap(),
+        ".",
+    ];
+    run("tar", &[flags, &rest].concat());
     assert!(fs::metadata(&archive).unwrap().len() < 10_000_000);
     unpack_stream(File::open(&archive).unwrap(), &bind(&path("ours"))).unwrap();
     same(&source, &path("ours"));

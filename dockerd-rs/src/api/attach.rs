@@ -86,11 +86,13 @@ async fn attach(
             return;
         }
         let streams = Arc::clone(&container.streams);
-        let (closer, id) = (Arc::clone(&engine), container.id.clone());
-        let end = copy(reader, writer, streams, output, wants, async move || {
-            close_input(&closer, &id, "").await
-        })
-        .await;
+        let (closer, own) = (Arc::clone(&engine), Arc::clone(&container));
+        let close = async move || {
+            // Input may end before the container starts: the shim is told when there is one.
+            let _ = own.life.subscribe().wait_for(|life| life.running || life.removed).await;
+            close_input(&closer, &own.id, "").await;
+        };
+        let end = copy(reader, writer, streams, output, wants, close).await;
         if end == End::Detached {
             engine.container_event("detach", &container.record(), &[]);
         }

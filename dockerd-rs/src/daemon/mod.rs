@@ -52,12 +52,11 @@ pub async fn run(config: Config) -> Result<()> {
     let _pidfile = listen::PidFile::write(config.flags.pidfile.as_deref())?;
     // Bound before anything is started, so that a second daemon on the same socket changes nothing.
     let listeners = listen::bind(&config)?;
-    let l3 = match &config.flags.containerd {
-        Some(address) => L3::connect(address, &config.namespace).await?,
+    let (l3, manager) = match &config.flags.containerd {
+        Some(address) => (L3::connect(address, &config.namespace).await?, None),
         None => {
-            return Err(Error::internal(
-                "no manager in this build: say where containerd is with --containerd",
-            ));
+            let manager = start_manager(&config).await?;
+            (L3::new(manager.channel(), &config.namespace, None)?, Some(manager))
         }
     };
     let engine = Engine::open(config, l3).await?;
@@ -70,7 +69,25 @@ pub async fn run(config: Config) -> Result<()> {
     wait_for_signal().await?;
     tracing::info!("leaving; containers go on");
     let _ = stop.send(true);
+    if let Some(manager) = manager {
+        manager.shutdown().await;
+    }
     Ok(())
+}
+
+/// The manager in this process. Its socket serves shims and whoever wants to look with `ctr`.
+async fn start_manager(config: &Config) -> Result<containerd_rs::Engine> {
+    let (root, state) = (config.data_root.join("containerd"), config.exec_root.join("containerd"));
+    let address = state.join("containerd.sock");
+    let mut settings = containerd_rs::Config::new(root, state, address);
+    settings.debug = config.flags.debug;
+    if let Some(directory) = config.flags.shim.as_deref().and_then(std::path::Path::parent) {
+        settings.shim_directories.insert(0, directory.to_owned());
+    }
+    let failed = |e: containerd_rs::EngineError| Error::failed("containerd-rs", e);
+    let manager = containerd_rs::Engine::start(settings).await.map_err(failed)?;
+    manager.serve().await.map_err(failed)?;
+    Ok(manager)
 }
 
 fn prepare_directories(config: &Config) -> Result<()> {

@@ -111,6 +111,8 @@ impl Engine {
             config,
             l3,
         });
+        let users = Arc::downgrade(&engine);
+        engine.images.set_users(move || users.upgrade().map_or_else(Vec::new, |engine| engine.image_users()));
         engine.make_namespace().await?;
         exit::watch(&engine).await?;
         engine.restore().await?;

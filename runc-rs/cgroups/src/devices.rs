@@ -58,6 +58,12 @@ impl Match {
         let within = |wide: Option<u32>, narrow: Option<u32>| wide.is_none() || wide == narrow;
         self.block == other.block && within(self.major, other.major) && within(self.minor, other.minor)
     }
+
+    /// Whether some device is meant by both.
+    fn meets(&self, other: &Self) -> bool {
+        let both = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+        self.block == other.block && both(self.major, other.major) && both(self.minor, other.minor)
+    }
 }
 
 /// A default and its exceptions.
@@ -79,7 +85,7 @@ fn invalid(reason: String) -> Error {
 /// Folds the ordered rules of a config into a policy; later rules win over earlier ones. With no rule at all everything is denied.
 ///
 /// # Errors
-/// A malformed rule; or one that takes a part out of an earlier, wider exception, which v1 cannot express and so neither version
+/// A malformed rule; or one that takes a part out of an earlier exception, which v1 cannot express and so neither version
 /// takes.
 pub fn fold(rules: &[LinuxDeviceCgroup]) -> Result<Policy> {
     let mut policy = Policy {
@@ -133,7 +139,7 @@ fn take_back(policy: &mut Policy, what: Match, access: Access) -> Result<()> {
     for (found, bits) in &mut policy.exceptions {
         if what.covers(found) {
             bits.0 &= !access.0;
-        } else if found.covers(&what) && bits.0 & access.0 != 0 {
+        } else if found.meets(&what) && bits.0 & access.0 != 0 {
             let (part, whole) = (line(&what, access), line(found, *bits));
             return Err(invalid(format!(
                 "requested rule [{part}] not supported by devices cgroupv1 (cannot punch hole in existing wildcard rule [{whole}])"

@@ -12,6 +12,21 @@
 //! Where a hybrid host has a controller on either side, it is used where it is; the unified directory is made too, because it
 //! is what `clone3(CLONE_INTO_CGROUP)`, `cgroup.kill` and cgroup namespaces want.
 //!
+//! ```no_run
+//! use runc_rs_cgroups::{Cgroup, Driver, Host, host::container_path};
+//! # fn main() -> runc_rs_cgroups::Result<()> {
+//! let host = Host::detect()?;
+//! let cgroup = Cgroup::new(&host, &container_path(None, "c1"), Driver::Cgroupfs)?;
+//! cgroup.create()?;
+//! # let resources = Default::default();
+//! cgroup.set(&resources)?; // limits first,
+//! cgroup.add(4242)?;       // then the process
+//! cgroup.kill(9)?;
+//! cgroup.delete()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | what |
 //! |---|---|
 //! | [`host`] | what is mounted where, and where this process stands in it |

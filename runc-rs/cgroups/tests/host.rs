@@ -281,9 +281,13 @@ fn forking_processes_cannot_run_away_from_a_kill() {
 #[test]
 fn other_signals_reach_everybody() {
     let mut scratch = Scratch::new();
-    scratch.shell("trap 'exit 42' USR1; while :; do sleep 0.01; done");
-    // The trap may not be set yet when the signal comes: then it ends the shell too, without a code.
-    std::thread::sleep(Duration::from_millis(300));
+    let ready = std::env::temp_dir().join(scratch.name.trim_start_matches('/'));
+    scratch.shell(&format!(
+        "trap 'exit 42' USR1; : >{}; while :; do sleep 0.01; done",
+        ready.display()
+    ));
+    eventually("the trap", || ready.exists());
+    fs::remove_file(ready).unwrap();
     scratch.cgroup.kill(libc::SIGUSR1).unwrap();
     assert_eq!(scratch.wait(), Some(42));
 }
@@ -317,6 +321,34 @@ fn device_rules_hold_and_change_while_it_runs() {
     );
     scratch.shell(&format!("exec 2>/dev/null; {script}"));
     assert_eq!(scratch.wait(), Some(7), "an exception to everything");
+}
+
+/// Where v1 has the devices, its list is exactly what the rules fold to, whatever it was before.
+#[test]
+fn device_lists_change_into_each_other() {
+    let scratch = Scratch::new();
+    let c = |minor: Option<i64>, access: &str| rule(true, LinuxDeviceType::C, Some(1), minor, access);
+    let everything = rule(true, LinuxDeviceType::A, None, None, "rwm");
+    let states = [
+        (vec![c(Some(3), "rwm"), c(Some(5), "r")], vec!["c 1:3 rwm", "c 1:5 r"]),
+        (vec![c(Some(3), "r"), c(Some(5), "rw")], vec!["c 1:3 r", "c 1:5 rw"]),
+        (vec![c(None, "m"), c(Some(3), "rwm")], vec!["c 1:* m", "c 1:3 rwm"]),
+        (vec![everything], vec!["a *:* rwm"]),
+        (vec![c(Some(5), "w")], vec!["c 1:5 w"]),
+        (vec![rule(false, LinuxDeviceType::A, None, None, "rwm")], vec![]),
+        (vec![c(None, "rw")], vec!["c 1:* rw"]),
+    ];
+    for (rules, expected) in states {
+        let mut resources = LinuxResources::default();
+        resources.set_devices(Some(rules));
+        scratch.cgroup.set(&resources).unwrap();
+        if !scratch.v2() {
+            let list = scratch.read("devices", "devices.list");
+            let mut lines: Vec<&str> = list.lines().collect();
+            lines.sort_unstable();
+            assert_eq!(lines, expected);
+        }
+    }
 }
 
 #[test]

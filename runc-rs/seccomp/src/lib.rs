@@ -17,6 +17,21 @@
 //! from libseccomp (a test). Two edges differ: libseccomp lets rules for `socket` and friends also reach into x86's multiplexed `socketcall`,
 //! which here is a call like any other; and where several rules for one call overlap in part, ours are tried in order, while
 //! libseccomp 2.5 may give an answer that none of them has.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use runc_rs_seccomp::{Call, compile, evaluate, syscalls::{Table, number}};
+//!
+//! let policy = serde_json::from_str(
+//!     r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_ERRNO"}]}"#,
+//! )?;
+//! let program = compile(&policy)?; // before the fork; `program.load()` after it
+//! let table = Table::native().ok_or("no table")?;
+//! let call = Call { nr: number("mount", table).ok_or("no mount")?, arch: table.audit_arch(), ..Call::default() };
+//! assert_eq!(evaluate(program.instructions(), &call), Some(0x0005_0001));
+//! # Ok(())
+//! # }
+//! ```
 
 mod compile;
 mod error;

@@ -12,9 +12,25 @@ pub(crate) struct Pax {
     pub(crate) gid: Option<u64>,
     pub(crate) mtime: Option<(i64, u32)>,
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// A sparse file in one of PAX's three ways.
-    pub(crate) sparse: bool,
+    /// A sparse file, in one of GNU's three ways.
+    pub(crate) sparse: Option<PaxSparse>,
 }
+
+/// What GNU tar's records say of a sparse file (formats 0.0, 0.1 and 1.0).
+#[derive(Debug, Default)]
+pub(crate) struct PaxSparse {
+    /// The name; `path` is one for readers that do not know.
+    pub(crate) name: Option<Vec<u8>>,
+    /// The size of the file with its holes.
+    pub(crate) size: u64,
+    /// Offsets and lengths in turn; empty in format 1.0, where they stand before the data.
+    pub(crate) map: Vec<u64>,
+    /// Format 1.0.
+    pub(crate) in_data: bool,
+}
+
+/// The largest number of entries of a map, offsets and lengths.
+pub(crate) const MAX_MAP: usize = 1 << 17;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
@@ -55,8 +71,10 @@ impl Pax {
             b"uid" => self.uid = Some(number(value)?),
             b"gid" => self.gid = Some(number(value)?),
             b"mtime" => self.mtime = Some(time(value)?),
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {
+                if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    return self.sparse.get_or_insert_default().set(key, value);
+                }
                 if let Some(name) = key.strip_prefix(XATTR) {
                     if name.is_empty() || name.contains(&0) {
                         return Err(bad("name of an attribute"));
@@ -70,6 +88,24 @@ impl Pax {
     }
 }
 
+impl PaxSparse {
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        match key {
+            b"name" => self.name = text(value)?,
+            b"size" | b"realsize" => self.size = number(value)?,
+            b"major" => self.in_data = number::<u64>(value)? == 1,
+            b"offset" | b"numbytes" => self.map.push(number(value)?),
+            b"map" => self.map = value.split(|b| *b == b',').map(number).collect::<Result<_>>()?,
+            _ => {}
+        }
+        if self.map.len() > MAX_MAP {
+            Err(bad("too many pieces"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
 fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
     if value.contains(&0) {
         return Err(bad("a NUL in a name"));
@@ -77,7 +113,7 @@ fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok((!value.is_empty()).then(|| value.to_vec()))
 }
 
-fn number<T: std::str::FromStr>(digits: &[u8]) -> Result<T> {
+pub(crate) fn number<T: std::str::FromStr>(digits: &[u8]) -> Result<T> {
     // `parse` would take a sign too.
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let value = std::str::from_utf8(digits)

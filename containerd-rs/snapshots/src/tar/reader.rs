@@ -9,13 +9,12 @@ use containerd_rs_core::{Error, Result};
 use tar::{EntryType, Header};
 
 use super::entry::{Entry, Kind};
+use super::field::{self, unsigned};
 use super::pax::{self, Pax};
 
 const BLOCK: usize = 512;
 /// The largest extended header or long name, as in Go's reader.
 const MAX_SPECIAL: u64 = 1 << 20;
-/// The largest number of pieces of a sparse file.
-const MAX_PIECES: usize = 1 << 16;
 
 /// A reader of members.
 pub(crate) struct TarReader<R> {
@@ -26,11 +25,11 @@ pub(crate) struct TarReader<R> {
     padding: u64,
 }
 
-fn invalid(what: &str) -> Error {
+pub(super) fn invalid(what: &str) -> Error {
     Error::InvalidArgument(format!("archive/tar: invalid tar header: {what}"))
 }
 
-fn truncated() -> Error {
+pub(super) fn truncated() -> Error {
     Error::InvalidArgument("archive/tar: unexpected EOF".into())
 }
 
@@ -59,7 +58,7 @@ impl<R: BufRead> TarReader<R> {
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
-            let size = header.entry_size().map_err(|_| invalid("size"))?;
+            let size = unsigned(&header.as_bytes()[field::SIZE]).ok_or_else(|| invalid("size"))?;
             match header.entry_type() {
                 EntryType::XHeader => pax = pax::parse(&self.special(size)?)?,
                 EntryType::XGlobalHeader => {
@@ -126,7 +125,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// One block; `None` when the stream ends before it.
-    fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
+    pub(super) fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let mut block = [0; BLOCK];
         let mut filled = 0;
         while filled < BLOCK {
@@ -153,11 +152,11 @@ impl<R: BufRead> TarReader<R> {
             .iter()
             .enumerate()
             .map(|(i, b)| if (148..156).contains(&i) { b' ' } else { *b });
-        let (unsigned, signed) = sums.fold((0u32, 0i32), |(u, s), b| {
+        let (sum, signed) = sums.fold((0u32, 0i32), |(u, s), b| {
             (u + u32::from(b), s + i32::from(b.cast_signed()))
         });
-        let told = header.cksum().map_err(|_| invalid("checksum"))?;
-        if told != unsigned && i64::from(told) != i64::from(signed) {
+        let told = field::unsigned(&block[field::CHECKSUM]).ok_or_else(|| invalid("checksum"))?;
+        if told != u64::from(sum) && told.cast_signed() != i64::from(signed) {
             return Err(invalid("checksum"));
         }
         Ok(Some(header))
@@ -187,9 +186,6 @@ impl<R: BufRead> TarReader<R> {
         long_name: Option<Vec<u8>>,
         long_link: Option<Vec<u8>>,
     ) -> Result<Entry> {
-        if pax.sparse {
-            return Err(Error::Unimplemented("archive/tar: sparse files in PAX headers".into()));
-        }
         let path = pax
             .path
             .or(long_name)
@@ -200,84 +196,55 @@ impl<R: BufRead> TarReader<R> {
         } else {
             0
         };
-        let (sparse, size) = if header.entry_type() == EntryType::GNUSparse {
-            let (pieces, real) = self.sparse_map(header, stored)?;
-            (Some(pieces), real)
+        let map = if header.entry_type() == EntryType::GNUSparse {
+            let map = self.gnu_map(header)?;
+            self.follow(stored);
+            Some(map)
         } else {
-            (None, stored)
+            self.follow(stored);
+            pax.sparse
+                .as_ref()
+                .filter(|_| kind == Kind::File)
+                .map(|told| self.pax_map(told))
+                .transpose()?
         };
-        // After the map, whose blocks are not part of the size.
-        self.follow(stored);
-        let id = |pax: Option<u64>, header: std::io::Result<u64>, what| {
-            let id = pax.map_or_else(|| header.map_err(|_| invalid(what)), Ok)?;
-            u32::try_from(id)
-                .ok()
-                .filter(|id| *id != u32::MAX)
-                .ok_or_else(|| invalid(what))
+        let map = map.map(|map| map.check(self.remaining)).transpose()?;
+        let path = pax.sparse.and_then(|told| told.name).unwrap_or(path);
+        let bytes = header.as_bytes();
+        let id = |pax: Option<u64>, range: std::ops::Range<usize>, what| {
+            let id = pax
+                .or_else(|| unsigned(&bytes[range]))
+                .and_then(|id| u32::try_from(id).ok());
+            id.filter(|id| *id != u32::MAX).ok_or_else(|| invalid(what))
+        };
+        let device = |range: std::ops::Range<usize>| match kind {
+            Kind::CharDevice | Kind::BlockDevice => {
+                let number = unsigned(&bytes[range]).and_then(|number| u32::try_from(number).ok());
+                number.ok_or_else(|| invalid("device"))
+            }
+            _ => Ok(0),
         };
         let link = pax
             .link
             .or(long_link)
             .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
-        let device = |number: std::io::Result<Option<u32>>| match kind {
-            Kind::CharDevice | Kind::BlockDevice => Ok(number.map_err(|_| invalid("device"))?.unwrap_or(0)),
-            _ => Ok(0),
-        };
+        let mode = unsigned(&bytes[field::MODE]).ok_or_else(|| invalid("mode"))? & 0o7777;
+        let mtime = pax.mtime.or_else(|| Some((field::signed(&bytes[field::MTIME])?, 0)));
         let mut xattrs = pax.xattrs;
         xattrs.sort();
         Ok(Entry {
             kind,
             path,
             link: link.unwrap_or_default(),
-            mode: header.mode().map_err(|_| invalid("mode"))? & 0o7777,
-            uid: id(pax.uid, header.uid(), "uid")?,
-            gid: id(pax.gid, header.gid(), "gid")?,
-            mtime: match pax.mtime {
-                Some(mtime) => mtime,
-                // Base 256 may be negative: the number's bits are all there.
-                None => (header.mtime().map_err(|_| invalid("mtime"))?.cast_signed(), 0),
-            },
-            size,
-            device: (device(header.device_major())?, device(header.device_minor())?),
+            mode: u32::try_from(mode).map_err(|_| invalid("mode"))?,
+            uid: id(pax.uid, field::UID, "uid")?,
+            gid: id(pax.gid, field::GID, "gid")?,
+            mtime: mtime.ok_or_else(|| invalid("mtime"))?,
+            size: map.as_ref().map_or(stored, |map| map.size),
+            device: (device(field::DEVICE_MAJOR)?, device(field::DEVICE_MINOR)?),
             xattrs,
-            sparse,
+            sparse: map.map(|map| map.pieces),
         })
-    }
-
-    /// The map of an old GNU sparse file: four pieces in the header, then blocks of 21.
-    fn sparse_map(&mut self, header: &Header, stored: u64) -> Result<(Vec<(u64, u64)>, u64)> {
-        let gnu = header.as_gnu().ok_or_else(|| invalid("sparse"))?;
-        let real = gnu.real_size().map_err(|_| invalid("sparse size"))?;
-        let mut pieces: Vec<(u64, u64)> = Vec::new();
-        let mut add = |piece: &tar::GnuSparseHeader| -> Result<()> {
-            if piece.is_empty() {
-                return Ok(());
-            }
-            let offset = piece.offset().map_err(|_| invalid("sparse offset"))?;
-            let length = piece.length().map_err(|_| invalid("sparse length"))?;
-            let before = pieces.last().map_or(0, |(offset, length)| offset + length);
-            let end = offset
-                .checked_add(length)
-                .filter(|end| offset >= before && *end <= real);
-            if end.is_none() || pieces.len() >= MAX_PIECES {
-                return Err(invalid("sparse map"));
-            }
-            pieces.push((offset, length));
-            Ok(())
-        };
-        gnu.sparse.iter().try_for_each(&mut add)?;
-        let mut more = gnu.is_extended();
-        while more {
-            let block = self.block()?.ok_or_else(truncated)?;
-            let mut extension = tar::GnuExtSparseHeader::new();
-            extension.as_mut_bytes().copy_from_slice(&block);
-            extension.sparse().iter().try_for_each(&mut add)?;
-            more = extension.is_extended();
-        }
-        if pieces.iter().map(|(_, length)| length).sum::<u64>() != stored {
-            return Err(invalid("sparse map"));
-        }
-        Ok((pieces, real))
     }
 }
 

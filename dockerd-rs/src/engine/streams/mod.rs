@@ -88,6 +88,8 @@ pub(crate) struct Streams {
     running: watch::Sender<usize>,
     /// The run is over: pumps take what is there and leave.
     over: watch::Sender<bool>,
+    /// The fifos of a run stand; input that comes before waits for them.
+    open: watch::Sender<bool>,
 }
 
 impl Streams {
@@ -98,6 +100,7 @@ impl Streams {
             inner: Mutex::default(),
             running: watch::channel(0).0,
             over: watch::channel(false).0,
+            open: watch::channel(false).0,
         })
     }
 
@@ -129,7 +132,10 @@ impl Streams {
         let mut inner = self.lock();
         inner.stdin = wiring.stdin.then(Arc::default);
         inner.wiring = Some(wiring);
-        self.ensure_pumps(&mut inner)
+        self.ensure_pumps(&mut inner)?;
+        drop(inner);
+        self.open.send_replace(true);
+        Ok(())
     }
 
     /// Adds a listener. It hears everything from now on, or from the start of the next run, until the run ends.
@@ -163,6 +169,7 @@ impl Streams {
 
     /// The input's writing end, opened when the shim has its reading end open.
     pub(crate) async fn write_stdin(&self, bytes: &[u8]) -> std::io::Result<()> {
+        self.until_open().await;
         let slot = self.lock().stdin.clone();
         let Some(slot) = slot else {
             return Err(std::io::ErrorKind::BrokenPipe.into());
@@ -179,8 +186,15 @@ impl Streams {
         }
     }
 
+    /// Waits for the run whose input a client has sent ahead.
+    async fn until_open(&self) {
+        // The sender lives in `self`.
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
     /// Closes our writing end; the shim then passes the end on once it was told to (`CloseIO`).
     pub(crate) async fn close_stdin(&self) {
+        self.until_open().await;
         let slot = self.lock().stdin.take();
         if let Some(slot) = slot {
             let mut slot = slot.lock().await;
@@ -195,6 +209,7 @@ impl Streams {
     /// The run is over: waits until what is in the fifos was handed on, lets listeners go, takes the fifos away.
     pub(crate) async fn finish(&self) {
         self.over.send_replace(true);
+        self.open.send_replace(false);
         let mut running = self.running.subscribe();
         // The sender lives in `self`.
         let _ = running.wait_for(|count| *count == 0).await;

@@ -160,7 +160,7 @@ impl<R: Read> TarReader<R> {
             .sum();
         let header = Header::from_byte_slice(&block).clone();
         match header.cksum() {
-            Ok(told) if told == sum => Ok(Some(header)),
+            Ok(told) if told == sum => Ok(Some(blank_size_is_zero(header))),
             _ => Err(broken()),
         }
     }
@@ -202,6 +202,15 @@ impl<R: Read> Read for TarReader<R> {
             }
         }
     }
+}
+
+/// A size that its writer left blank is zero, as Go's reader has it.
+fn blank_size_is_zero(mut header: Header) -> Header {
+    let field = &mut header.as_mut_bytes()[124..136];
+    if field.iter().all(|b| matches!(b, 0 | b' ')) {
+        field[0] = b'0';
+    }
+    header
 }
 
 fn read_pax(bytes: &[u8], into: &mut Extension) -> io::Result<()> {
@@ -303,6 +312,16 @@ mod tests {
         let got = read(&bytes).unwrap();
         assert_eq!(got.len(), 1);
         assert_eq!((got[0].0.as_str(), got[0].1.len()), ("outer", inner.len()));
+    }
+
+    #[test]
+    fn a_blank_size_is_none() {
+        let mut header = Header::new_gnu();
+        header.set_path("d").unwrap();
+        header.set_entry_type(EntryType::Directory);
+        header.set_cksum();
+        let got = read(header.as_bytes()).unwrap();
+        assert_eq!(got, vec![("d".to_owned(), vec![])]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use LinuxDeviceType::{A, B, C};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -149,4 +150,50 @@ fn the_program_decides_as_the_policy_says() {
     assert!(run(&code, true, 2, 8, 0));
     assert!(!run(&code, true, 6, 8, 0));
     assert!(run(&code, true, 6, 8, 1));
+}
+
+fn any_rule() -> impl Strategy<Value = LinuxDeviceCgroup> {
+    let kind = prop::sample::select(vec![A, B, C, C, C]);
+    let number = || prop::sample::select(vec![None, Some(1_i64), Some(2)]);
+    let access = prop::sample::select(vec!["r", "w", "m", "rw", "rwm"]);
+    (any::<bool>(), kind, number(), number(), access).prop_map(|(allow, kind, major, minor, access)| match kind {
+        A => rule(allow, A, None, None, "rwm"),
+        kind => rule(allow, kind, major, minor, access),
+    })
+}
+
+/// The last rule that speaks of an access decides.
+fn decide(rules: &[LinuxDeviceCgroup], block: bool, bit: char, major: i64, minor: i64) -> bool {
+    let speaks = |r: &&LinuxDeviceCgroup| {
+        let within = |n: Option<i64>, of: i64| n.is_none_or(|n| n == of);
+        let kind = r.typ() == Some(if block { B } else { C });
+        let access = r.access().as_ref().is_some_and(|a| a.contains(bit));
+        r.typ() == Some(A) || (kind && within(r.major(), major) && within(r.minor(), minor) && access)
+    };
+    rules.iter().rev().find(speaks).is_some_and(LinuxDeviceCgroup::allow)
+}
+
+/// Found by the property below: "c 1:*" and "c *:1" have "c 1:1" in common, though neither covers the other.
+#[test]
+fn a_rule_that_crosses_an_earlier_one_is_refused() {
+    let rules = [rule(true, C, Some(1), None, "m"), rule(false, C, None, Some(1), "m")];
+    assert!(fold(&rules).unwrap_err().to_string().contains("cannot punch hole"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_last_rule_wins_in_every_form(rules in prop::collection::vec(any_rule(), 0..8)) {
+        let Ok(policy) = fold(&rules) else { return Ok(()) };
+        let code = program(&policy);
+        for block in [false, true] {
+            for (bit, access) in [('m', 1), ('r', 2), ('w', 4)] {
+                for (major, minor) in [(1, 1), (1, 2), (2, 1), (3, 3)] {
+                    let expected = decide(&rules, block, bit, major.into(), minor.into());
+                    prop_assert_eq!(run(&code, block, access, major, minor), expected, "{} {} {}:{}", block, bit, major, minor);
+                }
+            }
+        }
+    }
 }

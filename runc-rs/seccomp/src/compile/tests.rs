@@ -257,6 +257,8 @@ const OPS: [&str; 7] = [
 ];
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn every_operator_means_what_it_says(
         tests in prop::collection::vec((prop::sample::select(OPS.to_vec()), interesting(), interesting()), 1..6),
