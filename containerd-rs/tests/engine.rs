@@ -1,6 +1,6 @@
 //! An engine in the test's process, over memory and over its socket: what it is, and the services without tasks.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Tasks through Debian's shim and runc: made, ended, found again after a restart, and cleared away when something dies.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Debian's `ctr` against containerd-rs: with Debian's shim and with ours.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
