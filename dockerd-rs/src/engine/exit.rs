@@ -66,12 +66,18 @@ pub(super) async fn watch(engine: &Arc<Engine>) -> Result<()> {
 /// back.
 async fn subscribe(engine: &Engine) -> Result<Streaming<Envelope>> {
     let namespace = &engine.config.namespace;
-    let filters = vec![format!("namespace=={namespace},topic~=|^/tasks/|"), format!("namespace=={namespace},topic==\"{KNOCK}\"")];
+    let filters = vec![
+        format!("namespace=={namespace},topic~=|^/tasks/|"),
+        format!("namespace=={namespace},topic==\"{KNOCK}\""),
+    ];
     let mut client = engine.l3.events();
     let subscribed = client.subscribe(SubscribeRequest { filters });
     let knock = async {
         loop {
-            let request = PublishRequest { topic: KNOCK.to_owned(), event: Some(pack(&TaskOom::default())) };
+            let request = PublishRequest {
+                topic: KNOCK.to_owned(),
+                event: Some(pack(&TaskOom::default())),
+            };
             if let Err(status) = engine.l3.events().publish(request).await {
                 return status;
             }

@@ -112,7 +112,9 @@ impl Engine {
             l3,
         });
         let users = Arc::downgrade(&engine);
-        engine.images.set_users(move || users.upgrade().map_or_else(Vec::new, |engine| engine.image_users()));
+        engine
+            .images
+            .set_users(move || users.upgrade().map_or_else(Vec::new, |engine| engine.image_users()));
         engine.make_namespace().await?;
         exit::watch(&engine).await?;
         engine.restore().await?;

@@ -88,9 +88,15 @@ impl Reader {
         let mut wanted = lines.unwrap_or(usize::MAX);
         let mut best = None;
         for (n, inode) in files(path) {
-            let Some(file) = open(path, n, inode)? else { return Self::start(path, lines) };
+            let Some(file) = open(path, n, inode)? else {
+                return Self::start(path, lines);
+            };
             let length = file.metadata()?.len();
-            let (offset, found) = if lines.is_some() { tail::offset(&file, length, wanted)? } else { (0, 0) };
+            let (offset, found) = if lines.is_some() {
+                tail::offset(&file, length, wanted)?
+            } else {
+                (0, 0)
+            };
             let full = lines.is_some() && found >= wanted;
             wanted -= found.min(wanted);
             best = Some(Self {
@@ -170,7 +176,9 @@ impl Reader {
         };
         let Some(&(n, inode)) = next else { return Ok(false) };
         // Renamed meanwhile: the next pass finds it under its new name.
-        let Some(file) = open(&self.path, n, inode)? else { return Ok(false) };
+        let Some(file) = open(&self.path, n, inode)? else {
+            return Ok(false);
+        };
         (self.inode, self.offset, self.file) = (inode, 0, Some(file));
         self.pending.clear();
         Ok(true)
