@@ -154,17 +154,11 @@ impl Engine {
         let address = self.0.config.ttrpc_address.clone();
         let listener = self.bind(&address).await?;
         let ended = self.0.ended.clone();
-        self.0.servers.lock().await.spawn(async move {
-            let server = serve::shims(manager);
-            tokio::select! {
-                ended = server.serve(listener) => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "the server for shims ended");
-                    }
-                }
-                () = ended.cancelled() => {}
-            }
-        });
+        self.0
+            .servers
+            .lock()
+            .await
+            .spawn(serve::shims(listener, manager, ended));
         Ok(())
     }
 

@@ -5,27 +5,24 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use oci_spec::runtime::{LinuxResources, Spec};
-use runc_rs_cgroups::cgroup::UNIFIED;
+use oci_spec::runtime::Spec;
 use runc_rs_cgroups::{Cgroup, Driver, Host};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::channel::{Channel, Message};
+use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
-use crate::init::{self, CgroupFiles, Context};
+use crate::init::{self, Context};
 use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
-use crate::plan::namespaces::name;
 use crate::record::{Record, VERSION};
 use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
-use crate::sys::{mounts as sys, process};
-use crate::{Error, Status, procinfo, sockets};
+use crate::sys::process;
+use crate::{Error, Status, cgroup, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 struct Prepared {
@@ -82,7 +79,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     runtime_spec::validate(&spec).map_err(|error| Error::config(error.field, error.reason))?;
     let mut plan = Plan::new(&spec, &bundle, &mut warnings)?;
     plan.rootfs = check_rootfs(&plan.rootfs)?;
-    check_io(&plan, &options.io)?;
+    check_io(plan.process.terminal, &options.io)?;
     check_labels(&plan)?;
     let linux = spec.linux().as_ref();
     let filter = linux
@@ -110,113 +107,6 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     })
 }
 
-fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
-    let invalid = |message: String| Error::System {
-        action: format!("invalid rootfs {}", rootfs.display()),
-        source: std::io::Error::other(message),
-    };
-    let real = rootfs
-        .canonicalize()
-        .map_err(|error| Error::system(format!("invalid rootfs: stat {}", rootfs.display()), error))?;
-    if !real.is_dir() {
-        return Err(invalid("not a directory".into()));
-    }
-    if real == Path::new("/") {
-        return Err(invalid("the host's root cannot be a container's".into()));
-    }
-    Ok(real)
-}
-
-/// A label that nothing enforces would be a promise not kept.
-fn check_labels(plan: &Plan) -> Result<(), Error> {
-    let selinux = Path::new("/sys/fs/selinux/enforce").exists();
-    if !selinux && (plan.process.selinux_label.is_some() || plan.mount_label.is_some()) {
-        let words = "selinux label is specified in config, but selinux is disabled or not supported";
-        return Err(Error::config("process.selinuxLabel", words));
-    }
-    if plan.mount_label.is_some() {
-        return Err(Error::config("linux.mountLabel", "is not supported by this build"));
-    }
-    Ok(())
-}
-
-fn check_io(plan: &Plan, io: &Io) -> Result<(), Error> {
-    match (plan.process.terminal, io) {
-        (true, Io::Inherit | Io::Fds { .. }) => Err(Error::config(
-            "process.terminal",
-            "cannot allocate tty if runc will detach without setting console socket",
-        )),
-        (false, Io::Terminal | Io::ConsoleSocket(_)) => Err(Error::config(
-            "process.terminal",
-            "cannot use console socket if runc will not detach or allocate tty",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Opens the namespaces to join, each checked to be of its type.
-fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNamespace), Error> {
-    let mut joins = Vec::new();
-    let in_child = init::namespaces::child_makes_pid_namespace(plan);
-    let mut pid = if plan.namespaces.new & libc::CLONE_NEWPID != 0 && !in_child {
-        PidNamespace::New
-    } else {
-        PidNamespace::Own
-    };
-    for (flag, path) in &plan.namespaces.join {
-        let fd = openat(
-            CWD,
-            path,
-            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
-            Mode::empty(),
-        )
-        .map_err(|error| Error::file("open", path, error))?;
-        match sys::namespace_type(fd.as_fd()) {
-            Ok(found) if found == *flag => {}
-            Ok(found) => {
-                let message = format!(
-                    "{} is a {} namespace, not a {} namespace",
-                    path.display(),
-                    name(found),
-                    name(*flag)
-                );
-                return Err(Error::config("linux.namespaces", message));
-            }
-            Err(error) => return Err(Error::file("not a namespace:", path, error)),
-        }
-        if *flag == libc::CLONE_NEWPID {
-            pid = PidNamespace::Join(fd);
-        } else {
-            joins.push((*flag, fd));
-        }
-    }
-    Ok((joins, pid))
-}
-
-/// The files through which a process moves itself into the cgroup: on v1, and on v2.
-///
-/// On v1 it is `tasks`: a thread that moves only itself spares the kernel the machine-wide lock and grace period that
-/// `cgroup.procs` costs. The child has one thread, so that is all of it. On v2 the child is born in its place where possible.
-pub(crate) fn cgroup_files(cgroup: &Cgroup) -> CgroupFiles {
-    let mut files = CgroupFiles::default();
-    for (controller, directory) in cgroup.paths() {
-        let (list, name) = if controller == UNIFIED {
-            (&mut files.v2, "cgroup.procs")
-        } else {
-            (&mut files.v1, "tasks")
-        };
-        list.extend(CString::new(directory.join(name).as_os_str().as_bytes()));
-    }
-    files.v1.sort_unstable();
-    files.v1.dedup();
-    files
-}
-
-/// The cgroup2 directory, for a child that is born in it. `None` where there is none or it cannot be opened.
-pub(crate) fn cgroup2(cgroup: &Cgroup) -> Option<OwnedFd> {
-    cgroup.unified_fd().ok().flatten()
-}
-
 /// Makes the container. What is made is put into `undo` before it is made.
 fn build(
     prepared: &Prepared,
@@ -235,10 +125,10 @@ fn build(
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
     undo.cgroup = Some(prepared.cgroup.clone());
-    make_cgroup(prepared)?;
+    cgroup::make(&prepared.cgroup)?;
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
-    set_limits(prepared)?;
+    cgroup::limit(&prepared.cgroup, &prepared.spec)?;
     say_go(&channel, first)?;
     let (pid, console) = converse(prepared, undo, &channel, first, &record)?;
     if prepared.plan.process.terminal && console.is_none() {
@@ -345,7 +235,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
             .map(|(flag, fd)| Ok((*flag, fd.try_clone()?)))
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
-        cgroup_files: cgroup_files(&prepared.cgroup),
+        cgroup_files: cgroup::files(&prepared.cgroup),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         userns,
         preserve_fds: options.preserve_fds,
@@ -357,7 +247,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         hook_state: hook_state(record, Status::Creating, 0),
         progress: init::Progress::default(),
     };
-    let cgroup2 = cgroup2(&prepared.cgroup);
+    let cgroup2 = cgroup::unified(&prepared.cgroup);
     let pid = spawn::fork_into(&prepared.pid_namespace, cgroup2.as_ref().map(AsFd::as_fd), |birth| {
         init::run(&context, birth)
     })?;
@@ -380,38 +270,6 @@ pub(crate) fn hook_state(record: &Record, status: Status, pid: i32) -> HookState
         bundle: &record.bundle,
         annotations: &record.annotations,
     }
-}
-
-fn cgroup_failed(error: &runc_rs_cgroups::Error) -> Error {
-    Error::Process(format!("unable to apply cgroup configuration: {error}"))
-}
-
-/// Makes the cgroup's directories. One that exists must be empty.
-fn make_cgroup(prepared: &Prepared) -> Result<(), Error> {
-    let cgroup = &prepared.cgroup;
-    if cgroup.exists() {
-        let there = cgroup.pids().map_err(|error| cgroup_failed(&error))?.len();
-        if there != 0 {
-            return Err(Error::Cgroup(format!(
-                "container's cgroup is not empty: {there} process(es) found"
-            )));
-        }
-    }
-    cgroup.create().map_err(|error| cgroup_failed(&error))
-}
-
-/// Puts the limits in force, with the default devices after the configured rules.
-fn set_limits(prepared: &Prepared) -> Result<(), Error> {
-    let configured = prepared
-        .spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.resources().as_ref());
-    let mut resources: LinuxResources = configured.cloned().unwrap_or_default();
-    let mut rules = resources.devices().clone().unwrap_or_default();
-    rules.extend(runc_rs_cgroups::devices::default_rules());
-    resources.set_devices(Some(rules));
-    prepared.cgroup.set(&resources).map_err(|error| cgroup_failed(&error))
 }
 
 fn say_go(channel: &Channel, pid: i32) -> Result<(), Error> {

@@ -7,9 +7,9 @@ use oci_spec::runtime::Process;
 use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Message};
+use crate::checks::check_io;
 use crate::create::{
-    announce, cgroup_files, cgroup2, connect_listener, died, during_init, hand_over, hook_state, keyring_name,
-    open_pidfd, streams,
+    announce, connect_listener, died, during_init, hand_over, hook_state, keyring_name, open_pidfd, streams,
 };
 use crate::init::join::{self, JoinContext};
 use crate::options::{Created, ExecOptions, Io};
@@ -19,7 +19,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{PidNamespace, fork_into};
 use crate::store::Directory;
 use crate::sys::process;
-use crate::{Error, Status, lifecycle, procinfo, sockets};
+use crate::{Error, Status, cgroup, lifecycle, procinfo, sockets};
 
 /// Starts a process in container `id`.
 pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Created, Error> {
@@ -85,17 +85,8 @@ fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> 
 fn plan(process: &Process, record: &Record, io: &Io, warnings: &mut Vec<String>) -> Result<ProcessPlan, Error> {
     let mut plan = plan_process(process, warnings)?;
     plan.capabilities = plan.capabilities.or(record.capabilities);
-    match (plan.terminal, io) {
-        (true, Io::Inherit | Io::Fds { .. }) => Err(Error::config(
-            "process.terminal",
-            "cannot allocate tty if runc will detach without setting console socket",
-        )),
-        (false, Io::Terminal | Io::ConsoleSocket(_)) => Err(Error::config(
-            "process.terminal",
-            "cannot use console socket if runc will not detach or allocate tty",
-        )),
-        _ => Ok(plan),
-    }
+    check_io(plan.terminal, io)?;
+    Ok(plan)
 }
 
 fn fork(
@@ -121,7 +112,7 @@ fn fork(
         channel: child,
         init,
         namespaces: record.namespaces & !libc::CLONE_NEWPID,
-        cgroup_files: cgroup_files(&group),
+        cgroup_files: cgroup::files(&group),
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
@@ -129,7 +120,7 @@ fn fork(
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
     };
-    let cgroup2 = cgroup2(&group);
+    let cgroup2 = cgroup::unified(&group);
     let pid = fork_into(&pid_namespace, cgroup2.as_ref().map(AsFd::as_fd), |birth| {
         join::run(&context, birth)
     })?;

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`Runtime`] | the operations |
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
-//! | `create`, `exec` | the parent's side: fork, cgroup, conversation with the child |
+//! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
 //! | `store`, `record` | the state directory |
@@ -22,7 +22,9 @@
 //! | `sys` | raw system calls: the only `unsafe` code |
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod cgroup;
 mod channel;
+mod checks;
 mod create;
 mod error;
 mod exec;

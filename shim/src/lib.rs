@@ -47,7 +47,8 @@
 //! the container, as a slow `docker attach` does; one that goes away is dropped at once, and bytes it left unread are in the log. The shim
 //! opens the fifo when there is something to say and someone reads, and closes it at the end of the stream, so the listener sees end of file.
 //! Fifos may be made at any time before they are listened at. To miss nothing, open them before Start. All that a process wrote is in the log
-//! and in the fifos before its exit is reported, unless a listener refuses to read for two seconds.
+//! and in the fifos before its exit is reported; a listener that does not read for a second and a half after the
+//! process has ended is dropped.
 
 mod args;
 mod bootstrap;

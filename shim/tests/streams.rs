@@ -124,19 +124,40 @@ async fn a_listener_hears_the_end_of_a_silent_process() {
     shim.end().await;
 }
 
-/// A listener that sleeps holds up its stream; the exit is told all the same, and the log has everything.
+/// A listener that sleeps holds up its stream, while the process lives. When that is killed, all it has written is in the log, the exit is told,
+/// and Delete does not wait.
 #[tokio::test]
 async fn a_listener_that_does_not_read_cannot_hold_up_the_end() {
-    let shim = Shim::new("seq 1 9000").await;
+    let shim = Shim::new("seq 10001 99999; sleep 1000").await;
     let (log, attach) = (shim.path("log"), shim.path("attach"));
     let sleeper = fifo(Path::new(&attach));
-    shim.create(&format!("docker-json-file://{log}?attach-stdout={attach}"), "")
+    let pid = shim
+        .create(&format!("docker-json-file://{log}?attach-stdout={attach}"), "")
         .await;
-    assert_eq!(run_to_end(&shim).await, 0);
+    shim.start("").await.unwrap();
+    // Its last write does not fit: it sleeps in the kernel's pipe_write.
+    let blocked = || fs::read_to_string(format!("/proc/{}/wchan", child_of(pid))).is_ok_and(|at| at.contains("pipe"));
+    until("a process that is held up", blocked).await;
+    shim.kill("", 9).await.unwrap();
+    assert_eq!(shim.wait("").await.unwrap(), 137);
+    let lines = logged(&log, "stdout");
+    let written: usize = lines.iter().map(String::len).sum();
+    // The fifo's buffer, and the pipe's behind it.
+    assert!(written >= 2 * 65536 - 4096, "{written}");
+    // Only the last may be cut.
+    let whole = &lines[..lines.len() - 1];
+    assert!(whole.iter().zip(10001..).all(|(line, n)| *line == format!("{n}\n")));
     shim.delete("").await.unwrap();
-    assert_eq!(logged(&log, "stdout").len(), 9000);
     drop(sleeper);
     shim.end().await;
+}
+
+fn child_of(pid: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children
+        .split_whitespace()
+        .next()
+        .map_or(pid, |child| child.parse().unwrap())
 }
 
 #[tokio::test]
@@ -319,6 +340,43 @@ async fn terminals_have_a_size_and_one_stream() {
             ["word\r\n", "37 101\r\n", "got word\r\n", "err\r\n"]
         );
         assert!(shim.state("").await.unwrap().terminal);
+        shim.delete("").await.unwrap();
+        shim.end().await;
+    }
+}
+
+#[tokio::test]
+async fn further_processes_have_terminals_too() {
+    for binary_name in ["", "runc"] {
+        let options = Options {
+            binary_name: binary_name.into(),
+            ..Options::default()
+        };
+        let shim = Shim::with("sleep 1000", options, |_| {}).await;
+        shim.create("", "").await;
+        shim.start("").await.unwrap();
+        let out = shim.path("out");
+        let reader = fifo(Path::new(&out));
+        let request = ExecProcessRequest {
+            id: shim.id.clone(),
+            exec_id: "t".into(),
+            terminal: true,
+            stdout: out,
+            spec: Some(prost_types::Any {
+                type_url: containerd_proto::type_urls::PROCESS.into(),
+                value: process("test -t 0 && test -t 1 && echo a terminal; exit 8")
+                    .to_string()
+                    .into_bytes(),
+            }),
+            ..ExecProcessRequest::default()
+        };
+        shim.task.exec(&shim.context, &request).await.unwrap();
+        shim.start("t").await.unwrap();
+        assert_eq!(shim.wait("t").await.unwrap(), 8);
+        assert_eq!(read_some(&reader).await, "a terminal\r\n");
+        shim.delete("t").await.unwrap();
+        shim.kill("", 9).await.unwrap();
+        shim.wait("").await.unwrap();
         shim.delete("").await.unwrap();
         shim.end().await;
     }

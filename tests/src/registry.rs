@@ -92,7 +92,7 @@ impl Drop for Registry {
     }
 }
 
-/// A request as far as servers of tests look: method, path, and the first byte of its range.
+/// A request as far as servers of tests look: method, path, range, credentials.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// `GET`, `HEAD`.
@@ -101,6 +101,8 @@ pub struct Asked {
     pub path: String,
     /// First byte that `Range` asks for.
     pub start: usize,
+    /// `Authorization`.
+    pub authorization: Option<String>,
 }
 
 /// A server that answers each request with whatever a test makes of it. It lives until the test's process ends.
@@ -164,11 +166,21 @@ fn read_request(stream: &mut TcpStream) -> Option<Asked> {
     let text = String::from_utf8_lossy(&text).into_owned();
     let mut words = text.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let range = text
-        .lines()
-        .find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let header = |name: &str| {
+        let found = text.lines().find(|line| line.to_lowercase().starts_with(name));
+        found
+            .and_then(|line| line.split_once(": "))
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    let range = header("range:").and_then(|value| value.strip_prefix("bytes=").map(str::to_owned));
     let start = range.and_then(|r| r.trim_end_matches('-').parse().ok()).unwrap_or(0);
-    Some(Asked { method, path, start })
+    let authorization = header("authorization:");
+    Some(Asked {
+        method,
+        path,
+        start,
+        authorization,
+    })
 }
 
 /// Does something in a network namespace: sockets stay in the one they were made in.

@@ -33,6 +33,7 @@ over_each!(
     hostile_layers_stay_inside,
     a_root_filesystem_is_imported,
     removal_follows_dockers_rules,
+    a_registry_that_wants_tokens_gets_them,
     registries_that_lie_or_break_off_leave_nothing,
     a_client_that_goes_away_stops_its_pull,
     two_pulls_of_one_image_do_not_hurt_each_other,
@@ -671,6 +672,57 @@ fn registries_that_lie_or_break_off_leave_nothing(manager: Manager) {
     let name = format!("{}/box", stumbler.host);
     d.ok(["pull", &name]);
     assert!(stumbler.served() >= 6);
+    d.ok(["rmi", &name]);
+    assert_empty(&d);
+    d.finish();
+}
+
+fn a_registry_that_wants_tokens_gets_them(manager: Manager) {
+    let d = Daemon::start_with(manager, &[]);
+    let served = Served::new();
+    let own = std::sync::Arc::new(std::sync::OnceLock::<String>::new());
+    let host = own.clone();
+    let registry = Rogue::start(&d, move |asked, stream| {
+        let say = |stream: &mut TcpStream, status: &str, headers: &str, body: &str| {
+            let _ = stream.write_all(&head(status, headers, body.len()));
+            let _ = stream.write_all(body.as_bytes());
+        };
+        let host = host.get().cloned().unwrap_or_default();
+        if asked.path.starts_with("/token") {
+            match asked.authorization.as_deref() {
+                // me:secret
+                Some("Basic bWU6c2VjcmV0") => say(stream, "200 OK", "", r#"{"token":"T1"}"#),
+                _ => say(
+                    stream,
+                    "401 Unauthorized",
+                    "",
+                    r#"{"errors":[{"code":"UNAUTHORIZED","message":"incorrect username or password"}]}"#,
+                ),
+            }
+        } else if asked.authorization.as_deref() != Some("Bearer T1") {
+            let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\",service=\"s\"\r\n");
+            say(stream, "401 Unauthorized", &challenge, "");
+        } else if asked.path == "/v2/" {
+            say(stream, "200 OK", "", "{}");
+        } else if !served.documents(asked, stream) {
+            served.layer(asked, usize::MAX / 2, stream);
+        }
+    });
+    own.set(registry.host.clone()).unwrap();
+    let name = format!("{}/private/box:1", registry.host);
+    let said = fails(&d, ["pull", &name]);
+    let want = format!(
+        "pull access denied for {}/private/box, repository does not exist or may require 'docker login'",
+        registry.host
+    );
+    assert!(said.contains(&want), "{said}");
+    let said = fails(&d, ["login", "-u", "me", "-p", "wrong", &registry.host]);
+    assert!(said.contains("unauthorized: incorrect username or password"), "{said}");
+    assert!(
+        d.ok(["login", "-u", "me", "-p", "secret", &registry.host])
+            .contains("Login Succeeded")
+    );
+    d.ok(["pull", &name]);
     d.ok(["rmi", &name]);
     assert_empty(&d);
     d.finish();

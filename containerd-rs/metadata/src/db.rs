@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use containerd_rs_core::{Error, Kind, Result};
+use containerd_rs_core::{Error, Result};
 
+pub(crate) use crate::job::Durability;
+use crate::job::{Job, TypedJob};
 use crate::journal::Journal;
 use crate::reserve::Reserve;
 use crate::tx::{Read as _, ReadTx, Table, WriteTx, broken};
@@ -30,15 +32,6 @@ const NUMBER: &[u8] = b"transaction";
 
 /// Rows are small and hot ones few: more cache is wasted memory.
 const CACHE: usize = 4 << 20;
-
-/// When a write must be on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// Before the call returns.
-    Durable,
-    /// Before anything durable that comes later.
-    Relaxed,
-}
 
 /// The database.
 pub(crate) struct Db {
@@ -73,47 +66,6 @@ struct Seat {
 struct Flush {
     wanted: bool,
     stop: bool,
-}
-
-/// A queued write: done once, then told how the transaction ended.
-trait Job: Send {
-    fn durability(&self) -> Durability;
-    fn run(&mut self, tx: &mut WriteTx) -> Result<()>;
-    fn finish(self: Box<Self>, commit: std::result::Result<(), &Error>);
-}
-
-struct TypedJob<T, F> {
-    durability: Durability,
-    work: Option<F>,
-    outcome: Option<Result<T>>,
-    slot: Arc<Mutex<Option<Result<T>>>>,
-}
-
-impl<T: Send, F: FnOnce(&mut WriteTx) -> Result<T> + Send> Job for TypedJob<T, F> {
-    fn durability(&self) -> Durability {
-        self.durability
-    }
-
-    fn run(&mut self, tx: &mut WriteTx) -> Result<()> {
-        let Some(work) = self.work.take() else { return Ok(()) };
-        tx.mark();
-        let outcome = work(tx);
-        let rolled = if outcome.is_err() { tx.roll_back() } else { Ok(()) };
-        self.outcome = Some(outcome);
-        rolled
-    }
-
-    fn finish(self: Box<Self>, commit: std::result::Result<(), &Error>) {
-        let outcome = match (commit, self.outcome) {
-            (Ok(()), Some(outcome)) => outcome,
-            // Its own error is the better one, and holds whatever became of the others.
-            (Err(_), Some(Err(error))) => Err(error),
-            (Err(why), _) if why.kind() == Kind::ResourceExhausted => Err(Error::ResourceExhausted(why.to_string())),
-            (Err(why), _) => Err(Error::Internal(why.to_string())),
-            (Ok(()), None) => Err(Error::Internal("metadata database: a write was not done".into())),
-        };
-        *lock(&self.slot) = Some(outcome);
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -221,12 +173,7 @@ impl Shared {
         F: FnOnce(&mut WriteTx) -> Result<T> + Send + 'static,
     {
         let slot = Arc::new(Mutex::new(None));
-        let job = TypedJob {
-            durability,
-            work: Some(work),
-            outcome: None,
-            slot: Arc::clone(&slot),
-        };
+        let job = TypedJob::new(durability, work, Arc::clone(&slot));
         lock(&self.queue).push_back(Box::new(job));
         // Whoever had the seat before us may have done our job; otherwise it is still in the queue.
         let mut seat = lock(&self.seat);

@@ -4,14 +4,14 @@
 //! a container written are changes of one database, so one sync of the disk makes them durable together, and a crash
 //! takes back a consistent tail or nothing.
 //!
-//! * Writers share transactions ([`db`]): callers that come while the disk is busy are served together. What only
+//! * Writers share transactions (`db`): callers that come while the disk is busy are served together. What only
 //!   matters once something else is written (a prepared snapshot, an ingested blob, a new lease) is *relaxed*: a killed
-//!   process does not lose it ([`journal`]), but nobody waits for the disk. Images, containers and ends of leases are durable.
+//!   process does not lose it (`journal`), but nobody waits for the disk. Images, containers and ends of leases are durable.
 //! * Everything on the disk can be rebuilt or cleaned from both sides: bytes are there before their row and go after it.
 //!   Directories without a row are removed at the start, blobs at the first collection.
 //! * Content and snapshots know namespaces only here: [`Content`] and [`Snapshots`] put names, labels and parents over a
-//!   [`BlobStore`](containerd_rs_core::BlobStore) and [`LayerStore`](containerd_rs_core::LayerStore)s, which know neither.
-//! * Collection follows containerd's labels to the letter ([`gc`]), since its clients do their part of it.
+//!   [`BlobStore`] and [`LayerStore`]s, which know neither.
+//! * Collection follows containerd's labels to the letter (`gc`), since its clients do their part of it.
 
 mod activity;
 mod collect;
@@ -20,6 +20,7 @@ mod content;
 mod db;
 mod gc;
 mod images;
+mod job;
 mod journal;
 mod leases;
 mod namespaces;

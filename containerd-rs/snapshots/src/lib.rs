@@ -9,7 +9,7 @@
 //!   `RESOLVE_IN_ROOT` and `RESOLVE_NO_MAGICLINKS`), so neither `..` nor links, however they change meanwhile, lead out.
 //! * [`LayerComparer`] writes the upper directory down as a layer.
 //!
-//! Archives are read and written by this crate ([`tar`]): layers are hostile, and what the formats allow (sizes in two
+//! Archives are read and written by this crate (`tar`): layers are hostile, and what the formats allow (sizes in two
 //! places, names in three, links to anywhere) is decided here once, in the open.
 
 mod apply;

@@ -238,3 +238,33 @@ fn changes_go_there_and_back_by_the_upper_directory() {
 fn changes_go_there_and_back_by_comparing_trees() {
     changed(true);
 }
+
+/// Mount options end at 4096 bytes; a hundred and fifty layers have more.
+#[test]
+fn trees_of_many_layers_are_compared() {
+    let lab = Lab::new();
+    let snapshots = lab.dir.path().join("overlay/snapshots");
+    let mut parents = Vec::new();
+    for id in 1..=150 {
+        lab.make(id, &parents, ACTIVE);
+        fs::write(snapshots.join(format!("{id}/fs/file-{id}")), "x").unwrap();
+        parents.insert(0, id);
+    }
+    let own = lab.make(151, &parents, ACTIVE);
+    fs::write(snapshots.join("151/fs/new"), "new").unwrap();
+    let mut lower = lab.make(152, &parents, VIEW);
+    for option in &mut lower[0].options {
+        // Other names for the same directories: the upper directory alone will not do.
+        *option = option.replace("/snapshots/", "/snapshots/../snapshots/");
+    }
+    assert!(lower[0].options.join(",").len() > 4096);
+    let layer = lab.compare(&lower, &own, "application/vnd.oci.image.layer.v1.tar");
+    let bytes = lab.content.0.lock().unwrap()[&layer.digest].0.clone();
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let names: Vec<_> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().into_owned())
+        .collect();
+    assert_eq!(names, [PathBuf::from("new")]);
+}

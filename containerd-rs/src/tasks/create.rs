@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::answer::Answer;
 use super::bundle::Bundle;
-use super::error::{Result, TaskError};
+use super::error::{Result, TaskError, is_gone};
 use super::log::ShimLog;
 use super::registry::Reservation;
 use super::shim::Shim;
@@ -118,7 +118,12 @@ impl Manager {
                 Ok((answer.pid, shim))
             }
             Err(status) => {
-                self.discard(&shim).await;
+                if is_gone(&status) {
+                    // It died over it, with whatever it had made by then.
+                    self.clean_up(&shim.binary, bundle).await;
+                } else {
+                    self.discard(&shim).await;
+                }
                 Err(TaskError::ShimDoing {
                     what: "failed to create shim task",
                     status,

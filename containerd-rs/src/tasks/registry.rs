@@ -39,18 +39,17 @@ impl Registry {
 
     /// One task; `None` when there is none. Waits for one that is being loaded.
     pub(crate) async fn get(&self, namespace: &str, id: &str) -> Option<Arc<Shim>> {
-        let end = tokio::time::Instant::now() + LOAD_LIMIT;
         let key = key(namespace, id);
-        loop {
-            let mut loading = match self.lock().get(&key) {
-                Some(Slot::Ready(shim)) => return Some(Arc::clone(shim)),
-                Some(Slot::Loading(loading)) => loading.clone(),
-                Some(Slot::Busy) | None => return None,
-            };
-            // The sender goes when loading is over; either way, look again.
-            if tokio::time::timeout_at(end, loading.changed()).await.is_err() {
-                return None;
-            }
+        let mut loading = match self.lock().get(&key)? {
+            Slot::Ready(shim) => return Some(Arc::clone(shim)),
+            Slot::Loading(loading) => loading.clone(),
+            Slot::Busy => return None,
+        };
+        // The sender goes when the first look is over. A task of which nothing is known yet is still loading then.
+        let _ = tokio::time::timeout(LOAD_LIMIT, loading.changed()).await;
+        match self.lock().get(&key)? {
+            Slot::Ready(shim) => Some(Arc::clone(shim)),
+            Slot::Loading(_) | Slot::Busy => None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Routes of images.
+//! Routes of images and of registries' credentials.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::ApiVersion;
+use crate::api::{ApiVersion, JsonBody};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::images::filters::Filters;
@@ -29,9 +29,10 @@ use crate::images::pull::PullRequest;
 use crate::images::remove::PRUNE_FILTERS;
 use crate::images::{Platform, Reference};
 
-/// The routes under `/images`, and `/commit`, `/build`, `/distribution`.
+/// The routes under `/images`, and `/auth`.
 pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
+        .route("/auth", post(login))
         .route("/images/create", post(create))
         .route("/images/json", get(list))
         .route("/images/get", get(save))
@@ -311,22 +312,46 @@ fn credentials(headers: &HeaderMap, reference: &Reference) -> Option<Credentials
         tracing::warn!(given = %auth.serveraddress, wanted = reference.domain(), "credentials are for another registry");
         return None;
     }
-    if !auth.registrytoken.is_empty() {
-        return Some(Credentials::RegistryToken(auth.registrytoken));
+    auth.credentials()
+}
+
+impl AuthConfig {
+    /// The strongest of what it has.
+    fn credentials(self) -> Option<Credentials> {
+        if !self.registrytoken.is_empty() {
+            return Some(Credentials::RegistryToken(self.registrytoken));
+        }
+        if !self.identitytoken.is_empty() {
+            return Some(Credentials::IdentityToken(self.identitytoken));
+        }
+        if !self.username.is_empty() {
+            return Some(Credentials::Basic {
+                username: self.username,
+                password: self.password,
+            });
+        }
+        let plain = base64::engine::general_purpose::STANDARD.decode(&self.auth).ok()?;
+        let (username, password) = std::str::from_utf8(&plain).ok()?.split_once(':')?;
+        Some(Credentials::Basic {
+            username: username.to_owned(),
+            password: password.to_owned(),
+        })
     }
-    if !auth.identitytoken.is_empty() {
-        return Some(Credentials::IdentityToken(auth.identitytoken));
-    }
-    let (mut username, mut password) = (auth.username, auth.password);
-    if username.is_empty()
-        && let Ok(plain) = base64::engine::general_purpose::STANDARD.decode(&auth.auth)
-        && let Some((name, word)) = String::from_utf8(plain)
-            .ok()
-            .and_then(|p| p.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())))
-    {
-        (username, password) = (name, word);
-    }
-    (!username.is_empty()).then_some(Credentials::Basic { username, password })
+}
+
+/// `POST /auth`: `docker login`.
+async fn login(State(engine): State<Arc<Engine>>, JsonBody(auth): JsonBody<AuthConfig>) -> Result<Json<Value>> {
+    let host = match auth.serveraddress.as_str() {
+        "" => "docker.io".to_owned(),
+        address => hostname(address).to_owned(),
+    };
+    let credentials = auth
+        .credentials()
+        .ok_or_else(|| Error::invalid("no credentials to log in with"))?;
+    engine.images.login(&host, credentials).await?;
+    Ok(Json(
+        serde_json::json!({ "Status": "Login Succeeded", "IdentityToken": "" }),
+    ))
 }
 
 /// `https://index.docker.io/v1/` to `docker.io`; else without scheme and path.

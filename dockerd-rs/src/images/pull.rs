@@ -18,7 +18,7 @@ use super::scope::{self, Scope};
 use super::store::{Record, dangling_name};
 use super::unpack::{self, Layer};
 use super::{ImageService, config};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Layers fetched at once, as `max-concurrent-downloads` of Docker.
 const PARALLEL: usize = 3;
@@ -314,6 +314,24 @@ impl ImageService {
             .delete_image(&dangling_name(target.digest().as_ref()), false)
             .await?;
         Ok(replaced.is_some())
+    }
+}
+
+impl ImageService {
+    /// `docker login`: tries credentials on a registry.
+    ///
+    /// # Errors
+    /// 401 when the registry refuses them.
+    pub async fn login(&self, host: &str, credentials: Credentials) -> Result<()> {
+        let session = self.inner.registry.session(Some((host.to_owned(), credentials)));
+        session.login(host).await.map_err(|error| match &error {
+            RegistryError::Unauthorized { url, message } => Error::new(
+                ErrorKind::Unauthorized,
+                format!("Get \"{url}v2/\": unauthorized: {message}"),
+            ),
+            error if error.is_denied() => Error::new(ErrorKind::Unauthorized, error.to_string()),
+            error => Error::internal(error.to_string()),
+        })
     }
 }
 

@@ -281,9 +281,13 @@ fn forking_processes_cannot_run_away_from_a_kill() {
 #[test]
 fn other_signals_reach_everybody() {
     let mut scratch = Scratch::new();
-    scratch.shell("trap 'exit 42' USR1; while :; do sleep 0.01; done");
-    // The trap may not be set yet when the signal comes: then it ends the shell too, without a code.
-    std::thread::sleep(Duration::from_millis(300));
+    let ready = std::env::temp_dir().join(scratch.name.trim_start_matches('/'));
+    scratch.shell(&format!(
+        "trap 'exit 42' USR1; : >{}; while :; do sleep 0.01; done",
+        ready.display()
+    ));
+    eventually("the trap", || ready.exists());
+    fs::remove_file(ready).unwrap();
     scratch.cgroup.kill(libc::SIGUSR1).unwrap();
     assert_eq!(scratch.wait(), Some(42));
 }

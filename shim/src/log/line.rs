@@ -88,30 +88,49 @@ pub fn encode(out: &mut Vec<u8>, text: &[u8], newline: bool, stream: &str, attrs
 /// The inside of a JSON string as Go's encoder has it: HTML characters, U+2028 and U+2029 escaped, each bad byte replaced.
 fn escape(out: &mut Vec<u8>, text: &[u8]) {
     for chunk in text.utf8_chunks() {
-        let valid = chunk.valid();
+        let valid = chunk.valid().as_bytes();
         let mut start = 0;
-        for (at, character) in valid.char_indices() {
-            let Some(escaped) = escaped(character) else { continue };
-            out.extend_from_slice(&valid.as_bytes()[start..at]);
-            out.extend_from_slice(escaped.as_bytes());
-            start = at + character.len_utf8();
+        for (at, byte) in valid.iter().enumerate() {
+            let Some((escaped, length)) = escaped(*byte, &valid[at..]) else {
+                continue;
+            };
+            out.extend_from_slice(&valid[start..at]);
+            out.push(b'\\');
+            match escaped {
+                Escape::Character(character) => out.push(character),
+                Escape::Number(number) => {
+                    out.push(b'u');
+                    out.extend([12, 8, 4, 0].map(|shift| HEX[usize::from(number >> shift & 15)]));
+                }
+            }
+            start = at + length;
         }
-        out.extend_from_slice(&valid.as_bytes()[start..]);
+        out.extend_from_slice(&valid[start..]);
         for _ in chunk.invalid() {
             out.extend_from_slice(b"\\ufffd");
         }
     }
 }
 
-fn escaped(character: char) -> Option<String> {
-    Some(match character {
-        '"' => "\\\"".to_owned(),
-        '\\' => "\\\\".to_owned(),
-        '\n' => "\\n".to_owned(),
-        '\r' => "\\r".to_owned(),
-        '\0'..' ' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => format!("\\u{:04x}", u32::from(character)),
-        _ => return None,
-    })
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// What follows the backslash.
+enum Escape {
+    Character(u8),
+    Number(u16),
+}
+
+/// How the character that begins with `byte` is escaped, and how many bytes of `rest` it has; `None` when it stands for itself.
+fn escaped(byte: u8, rest: &[u8]) -> Option<(Escape, usize)> {
+    match byte {
+        b'"' | b'\\' => Some((Escape::Character(byte), 1)),
+        b'\n' => Some((Escape::Character(b'n'), 1)),
+        b'\r' => Some((Escape::Character(b'r'), 1)),
+        0..b' ' | b'<' | b'>' | b'&' => Some((Escape::Number(byte.into()), 1)),
+        0xe2 if rest.starts_with("\u{2028}".as_bytes()) => Some((Escape::Number(0x2028), 3)),
+        0xe2 if rest.starts_with("\u{2029}".as_bytes()) => Some((Escape::Number(0x2029), 3)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

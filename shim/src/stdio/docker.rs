@@ -67,6 +67,11 @@ impl DockerSink {
         }
     }
 
+    /// Does without the listener from now on.
+    pub(super) fn forget_listener(&mut self) {
+        (self.listener, self.fifo) = (None, None);
+    }
+
     /// Opens the fifo if somebody reads it. One system call when nobody does; only made when there is something to say.
     fn find_listener(&mut self) {
         let (None, Some(path)) = (&self.listener, &self.fifo) else {

@@ -14,6 +14,9 @@ use crate::sys;
 /// A terminal hands its last bytes over a little after its process has ended; when it has been quiet for so long they are all through.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// How long a listener may not read after the process has ended. Shorter than the exit waits for its output.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
 /// A stream from a channel to a sink.
 #[derive(Debug)]
 pub(super) struct Pump {
@@ -66,7 +69,7 @@ impl Pump {
             match step {
                 Step::Moved => {}
                 Step::Left(bytes) => {
-                    if self.sink.rest(&bytes).await.is_err() {
+                    if !self.pass_on(&bytes, ended).await {
                         return;
                     }
                 }
@@ -76,6 +79,29 @@ impl Pump {
             }
             tokio::task::consume_budget().await;
         }
+    }
+
+    /// Hands over what did not fit at once; whether the sink is still there. A listener that does not read holds up a process that lives, but
+    /// not the log of one that has ended.
+    async fn pass_on(&mut self, bytes: &[u8], ended: bool) -> bool {
+        let Self {
+            sink, ended: ending, ..
+        } = self;
+        let has_listener = matches!(sink, Sink::Docker(_));
+        let patience = async {
+            if !ended {
+                has_ended(ending).await;
+            }
+            tokio::time::sleep(PATIENCE).await;
+        };
+        let taken = tokio::select! {
+            taken = sink.rest(bytes) => Some(taken.is_ok()),
+            () = patience, if has_listener => None,
+        };
+        if let (None, Sink::Docker(docker)) = (taken, &mut self.sink) {
+            docker.forget_listener();
+        }
+        taken.unwrap_or(true)
     }
 
     fn step(&mut self) -> Step {

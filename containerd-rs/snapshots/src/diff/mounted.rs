@@ -50,8 +50,10 @@ fn overlay(layers: &[PathBuf], userxattr: bool) -> Result<OwnedFd> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(|e| on("make / private", e))?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::RDONLY;
+    let (common, short) = shorten(layers);
+    rustix::process::chdir(common).map_err(|e| on("chdir", e))?;
     let mut options = b"lowerdir=".to_vec();
-    for (i, dir) in layers.iter().enumerate() {
+    for (i, dir) in short.iter().enumerate() {
         if i > 0 {
             options.push(b':');
         }
@@ -70,4 +72,15 @@ fn overlay(layers: &[PathBuf], userxattr: bool) -> Result<OwnedFd> {
     // Any directory will do to mount on: nobody else sees it.
     mount("overlay", target, "overlay", flags, options.as_c_str()).map_err(|e| on("mount overlay", e))?;
     directory(target)
+}
+
+/// Options must fit into a page: the layers' paths from a directory they share, which this thread can go to alone.
+fn shorten(layers: &[PathBuf]) -> (&Path, Vec<&Path>) {
+    let two_up = layers.first().and_then(|dir| dir.parent()).and_then(Path::parent);
+    let common = two_up.unwrap_or(Path::new("/"));
+    let short: Option<Vec<_>> = layers.iter().map(|dir| dir.strip_prefix(common).ok()).collect();
+    short.map_or_else(
+        || (Path::new("/"), layers.iter().map(PathBuf::as_path).collect()),
+        |short| (common, short),
+    )
 }

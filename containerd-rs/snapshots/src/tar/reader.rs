@@ -159,7 +159,7 @@ impl<R: BufRead> TarReader<R> {
         if told != u64::from(sum) && told.cast_signed() != i64::from(signed) {
             return Err(invalid("checksum"));
         }
-        Ok(Some(blanks_to_zeros(header)))
+        Ok(Some(header))
     }
 
     /// The data of a header about a header.
@@ -248,17 +248,6 @@ impl<R: BufRead> TarReader<R> {
     }
 }
 
-/// Numbers that some writers leave blank are zero, as Go's reader has it: mode, uid, gid, size, mtime, device numbers.
-fn blanks_to_zeros(mut header: Header) -> Header {
-    for field in [100..108, 108..116, 116..124, 124..136, 136..148, 329..337, 337..345] {
-        let field = &mut header.as_mut_bytes()[field];
-        if field.iter().all(|b| matches!(b, 0 | b' ')) {
-            field[0] = b'0';
-        }
-    }
-    header
-}
-
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     bytes.truncate(end);
@@ -284,24 +273,4 @@ fn kind(header: &Header, path: &[u8]) -> Result<Kind> {
             )));
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blank_numbers_are_zero_as_go_has_it() {
-        let mut header = Header::new_gnu();
-        header.set_cksum();
-        let header = blanks_to_zeros(header);
-        let numbers = [
-            header.uid().ok(),
-            header.gid().ok(),
-            header.mtime().ok(),
-            header.entry_size().ok(),
-        ];
-        assert_eq!(numbers, [Some(0); 4]);
-        assert_eq!(header.mode().ok(), Some(0));
-    }
 }

@@ -5,10 +5,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// In runc's layout: callers look for the lines `NAME version` and `spec:`. The last is [`runtime_spec::OCI_VERSION_MAX`], which a test
+/// compares.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
+
 /// An OCI runtime with runc's command line.
 #[derive(Debug, Parser)]
-#[command(name = "runc-rs", version, disable_help_subcommand = true)]
+#[command(name = "runc-rs", version = VERSION, disable_version_flag = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
+    /// Print the version.
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    pub(crate) version: Option<bool>,
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
@@ -330,4 +337,31 @@ pub(crate) struct IdArg {
     /// Id of the container.
     #[arg(value_name = "container-id")]
     pub(crate) id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_names_the_specification_that_is_understood() {
+        assert!(VERSION.ends_with(&format!("\nspec: {}", runtime_spec::OCI_VERSION_MAX)));
+    }
+
+    #[test]
+    fn global_flags_are_taken_before_and_after_the_command() {
+        let before = Cli::try_parse_from(["runc-rs", "--root", "/x", "--log-format", "json", "state", "a"]).unwrap();
+        let after = Cli::try_parse_from(["runc-rs", "state", "--root", "/x", "a"]).unwrap();
+        assert_eq!(before.global.root, after.global.root);
+        let exec = Cli::try_parse_from(["runc-rs", "exec", "-t", "a", "ls", "-l", "--root", "/y"]).unwrap();
+        assert!(
+            matches!(exec.command, Command::Exec(args) if args.command == ["ls", "-l", "--root", "/y"] && args.tty)
+        );
+    }
 }

@@ -1,0 +1,63 @@
+//! The container's cgroup: made and limited by the parent, entered by the child.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use oci_spec::runtime::{LinuxResources, Spec};
+use runc_rs_cgroups::Cgroup;
+use runc_rs_cgroups::cgroup::UNIFIED;
+
+use crate::Error;
+use crate::init::CgroupFiles;
+
+/// The files through which a process moves itself into the cgroup: on v1, and on v2.
+///
+/// On v1 it is `tasks`: a thread that moves only itself spares the kernel the machine-wide lock and grace period that
+/// `cgroup.procs` costs. The child has one thread, so that is all of it. On v2 the child is born in its place where possible.
+pub(crate) fn files(cgroup: &Cgroup) -> CgroupFiles {
+    let mut files = CgroupFiles::default();
+    for (controller, directory) in cgroup.paths() {
+        let (list, name) = if controller == UNIFIED {
+            (&mut files.v2, "cgroup.procs")
+        } else {
+            (&mut files.v1, "tasks")
+        };
+        list.extend(CString::new(directory.join(name).as_os_str().as_bytes()));
+    }
+    files.v1.sort_unstable();
+    files.v1.dedup();
+    files
+}
+
+/// The cgroup2 directory, for a child that is born in it. `None` where there is none or it cannot be opened.
+pub(crate) fn unified(cgroup: &Cgroup) -> Option<OwnedFd> {
+    cgroup.unified_fd().ok().flatten()
+}
+
+fn failed(error: &runc_rs_cgroups::Error) -> Error {
+    Error::Process(format!("unable to apply cgroup configuration: {error}"))
+}
+
+/// Makes the cgroup's directories. One that exists must be empty.
+pub(crate) fn make(cgroup: &Cgroup) -> Result<(), Error> {
+    if cgroup.exists() {
+        let there = cgroup.pids().map_err(|error| failed(&error))?.len();
+        if there != 0 {
+            return Err(Error::Cgroup(format!(
+                "container's cgroup is not empty: {there} process(es) found"
+            )));
+        }
+    }
+    cgroup.create().map_err(|error| failed(&error))
+}
+
+/// Puts the limits in force, with the default devices after the configured rules.
+pub(crate) fn limit(cgroup: &Cgroup, spec: &Spec) -> Result<(), Error> {
+    let configured = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let mut resources: LinuxResources = configured.cloned().unwrap_or_default();
+    let mut rules = resources.devices().clone().unwrap_or_default();
+    rules.extend(runc_rs_cgroups::devices::default_rules());
+    resources.set_devices(Some(rules));
+    cgroup.set(&resources).map_err(|error| failed(&error))
+}

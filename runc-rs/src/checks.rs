@@ -1,0 +1,99 @@
+//! Input that only a look at the machine can judge: the root filesystem, labels, streams, namespaces to join.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::Error;
+use crate::init::namespaces::child_makes_pid_namespace;
+use crate::options::Io;
+use crate::plan::Plan;
+use crate::plan::namespaces::name;
+use crate::spawn::PidNamespace;
+use crate::sys::mounts as sys;
+
+/// The root filesystem's real path.
+pub(crate) fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
+    let invalid = |message: String| Error::System {
+        action: format!("invalid rootfs {}", rootfs.display()),
+        source: std::io::Error::other(message),
+    };
+    let real = rootfs
+        .canonicalize()
+        .map_err(|error| Error::system(format!("invalid rootfs: stat {}", rootfs.display()), error))?;
+    if !real.is_dir() {
+        return Err(invalid("not a directory".into()));
+    }
+    if real == Path::new("/") {
+        return Err(invalid("the host's root cannot be a container's".into()));
+    }
+    Ok(real)
+}
+
+/// A label that nothing enforces would be a promise not kept.
+pub(crate) fn check_labels(plan: &Plan) -> Result<(), Error> {
+    let selinux = Path::new("/sys/fs/selinux/enforce").exists();
+    if !selinux && (plan.process.selinux_label.is_some() || plan.mount_label.is_some()) {
+        let words = "selinux label is specified in config, but selinux is disabled or not supported";
+        return Err(Error::config("process.selinuxLabel", words));
+    }
+    if plan.mount_label.is_some() {
+        return Err(Error::config("linux.mountLabel", "is not supported by this build"));
+    }
+    Ok(())
+}
+
+/// Whether the standard streams fit a process with or without a terminal.
+pub(crate) fn check_io(terminal: bool, io: &Io) -> Result<(), Error> {
+    match (terminal, io) {
+        (true, Io::Inherit | Io::Fds { .. }) => Err(Error::config(
+            "process.terminal",
+            "cannot allocate tty if runc will detach without setting console socket",
+        )),
+        (false, Io::Terminal | Io::ConsoleSocket(_)) => Err(Error::config(
+            "process.terminal",
+            "cannot use console socket if runc will not detach or allocate tty",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Opens the namespaces to join, each checked to be of its type.
+pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNamespace), Error> {
+    let mut joins = Vec::new();
+    let in_child = child_makes_pid_namespace(plan);
+    let mut pid = if plan.namespaces.new & libc::CLONE_NEWPID != 0 && !in_child {
+        PidNamespace::New
+    } else {
+        PidNamespace::Own
+    };
+    for (flag, path) in &plan.namespaces.join {
+        let fd = openat(
+            CWD,
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+        )
+        .map_err(|error| Error::file("open", path, error))?;
+        match sys::namespace_type(fd.as_fd()) {
+            Ok(found) if found == *flag => {}
+            Ok(found) => {
+                let message = format!(
+                    "{} is a {} namespace, not a {} namespace",
+                    path.display(),
+                    name(found),
+                    name(*flag)
+                );
+                return Err(Error::config("linux.namespaces", message));
+            }
+            Err(error) => return Err(Error::file("not a namespace:", path, error)),
+        }
+        if *flag == libc::CLONE_NEWPID {
+            pid = PidNamespace::Join(fd);
+        } else {
+            joins.push((*flag, fd));
+        }
+    }
+    Ok((joins, pid))
+}
