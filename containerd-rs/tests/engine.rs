@@ -1,5 +1,7 @@
 //! An engine in the test's process, over memory and over its socket: what it is, and the services without tasks.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,7 @@
 //! Tasks through Debian's shim and runc: made, ended, found again after a restart, and cleared away when something dies.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};

@@ -1,5 +1,7 @@
 //! Debian's `ctr` against containerd-rs: with Debian's shim and with ours.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};

@@ -28,6 +28,7 @@ over_each!(
     pull_list_inspect_tag_remove,
     what_is_not_there_is_told_in_dockers_words,
     archives_of_all_kinds_are_loaded,
+    an_index_gives_the_image_of_this_machine,
     saved_images_are_loaded_again,
     broken_archives_leave_nothing,
     hostile_layers_stay_inside,
@@ -292,6 +293,96 @@ fn archives_of_all_kinds_are_loaded(manager: Manager) {
     assert_eq!(inspect(&d, &id)["RepoTags"], json!([]));
     assert!(d.ok(["image", "prune", "-f"]).contains(&id));
     assert_empty(&d);
+    d.finish();
+}
+
+/// An OCI layout with an index of two platforms, as a tar; the digest of the index.
+fn index_archive(d: &Daemon) -> (PathBuf, String) {
+    let mut members: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut put = |bytes: Vec<u8>| {
+        let digest = sha256(&bytes);
+        members.push((format!("blobs/{}", digest.replace(':', "/")), bytes.clone()));
+        json!({"digest": digest, "size": bytes.len()})
+    };
+    let mut manifests = Vec::new();
+    let ours = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    for architecture in ["s390x", ours] {
+        let layer = tar_bytes(&[("architecture", architecture.as_bytes())]);
+        let diff_id = sha256(&layer);
+        let mut layer = put(layer);
+        layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar");
+        let config = json!({"architecture": architecture, "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}});
+        let mut config = put(config.to_string().into_bytes());
+        config["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
+        let mut manifest = put(manifest.to_string().into_bytes());
+        manifest["mediaType"] = json!(kind);
+        manifest["platform"] = json!({"os": "linux", "architecture": architecture});
+        manifests.push(manifest);
+    }
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let mut index = put(json!({"schemaVersion": 2, "mediaType": kind, "manifests": manifests})
+        .to_string()
+        .into_bytes());
+    let digest = index["digest"].as_str().unwrap().to_owned();
+    index["mediaType"] = json!(kind);
+    index["annotations"] = json!({"org.opencontainers.image.ref.name": "multi:1"});
+    members.push((
+        "index.json".into(),
+        json!({"schemaVersion": 2, "manifests": [index]})
+            .to_string()
+            .into_bytes(),
+    ));
+    members.push(("oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
+    let members: Vec<(&str, &[u8])> = members
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+        .collect();
+    (tar_file(d, "index.tar", &members), digest)
+}
+
+fn an_index_gives_the_image_of_this_machine(manager: Manager) {
+    let d = Daemon::start_with(manager, &[]);
+    let (archive, id) = index_archive(&d);
+    assert_eq!(d.ok(["load", "-i", archive.to_str().unwrap()]), "Loaded image: multi:1");
+    let ours = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    let image = inspect(&d, "multi:1");
+    assert_eq!((&image["Id"], &image["Architecture"]), (&json!(id), &json!(ours)));
+    d.ok(["rmi", "multi:1"]);
+    assert_empty(&d);
+
+    let registry = Registry::start(&d);
+    let output = d
+        .in_netns(peer("skopeo"))
+        .args(["copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false"])
+        .arg(format!("oci-archive:{}:multi:1", archive.display()))
+        .arg(format!("docker://{}/multi:1", registry.host))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let name = format!("{}/multi:1", registry.host);
+    d.ok(["pull", &name]);
+    let image = inspect(&d, &name);
+    assert_eq!((&image["Id"], &image["Architecture"]), (&json!(id), &json!(ours)));
+    assert!(
+        fails(&d, ["pull", "--platform", "linux/riscv64", &name]).contains("no matching manifest for linux/riscv64")
+    );
+    d.ok(["pull", "--platform", "linux/s390x", &name]);
+    assert_eq!(inspect(&d, &name)["Architecture"], json!(ours));
+    let both: Value = serde_json::from_str(&d.ok(["image", "inspect", "--platform", "linux/s390x", &name])).unwrap();
+    assert_eq!(both[0]["Architecture"], json!("s390x"));
+    d.ok(["rmi", &name]);
+    assert_empty(&d);
+    drop(registry);
     d.finish();
 }
 

@@ -1,5 +1,8 @@
 //! The command line: names and defaults are those of the `docker` command.
 
+// The brackets in these texts are those of the `docker` commands' usage, not links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};

@@ -1,5 +1,8 @@
 //! dockerd's command line.
 
+// The brackets in these texts are those of the `docker` commands' usage, not links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};

@@ -186,11 +186,8 @@ impl Engine {
     ) -> Result<()> {
         container.change(|_| {})?;
         let mounts = self.prepare_snapshot(&container.id, image).await?;
-        let copies: Vec<_> = wanted
-            .iter()
-            .any(|wanted| wanted.point.copy_up)
-            .then_some(mounts)
-            .unwrap_or_default();
+        let copies_up = wanted.iter().any(|wanted| wanted.point.copy_up);
+        let copies = if copies_up { mounts } else { Vec::new() };
         let points = {
             let (engine, id) = (Arc::clone(self), container.id.clone());
             blocking(move || engine.make_volumes(&id, wanted, &copies)).await?

@@ -114,7 +114,7 @@ impl Engine {
                     || (record.state.status == Status::Exited && exited.contains(&record.state.exit_code)))
                 && (!filters.has("ancestor")
                     || images.contains(&record.image_id)
-                    || filters.get("ancestor").iter().any(|name| *name == record.config.image))
+                    || filters.get("ancestor").contains(&record.config.image))
                 && simple_filters(filters, record)
         };
         let fitting = self

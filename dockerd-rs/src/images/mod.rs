@@ -6,7 +6,7 @@
 //! digest of what its name points to, an index or a manifest, as in Docker with the containerd image store; an image
 //! that loses its last name while something needs it is kept under `moby-dangling@DIGEST`.
 //!
-//! - [`reference`], [`config`], [`platform`]: pure: names, config documents, platforms
+//! - [`mod@reference`], [`config`], [`platform`]: pure: names, config documents, platforms
 //! - `store`, `ingest`, `scope`, `locks`: the layer below, and how to leave nothing behind there
 //! - `resolve`: a name or an id to an image, and an image to what containers need of it
 //! - `fetch`, `unpack`, [`pull`]: from a registry
