@@ -116,6 +116,7 @@ impl Engine {
             .images
             .set_users(move || users.upgrade().map_or_else(Vec::new, |engine| engine.image_users()));
         engine.make_namespace().await?;
+        engine.images.sweep_later().await?;
         exit::watch(&engine).await?;
         engine.restore().await?;
         Ok(engine)

@@ -50,7 +50,7 @@ pub use platform::Platform;
 pub use reference::Reference;
 pub use resolve::ResolvedImage;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::l3::L3;
 
 /// Hears of what happens to images: the event stream of the daemon.
@@ -119,6 +119,14 @@ impl ImageService {
         if self.inner.users.set(Box::new(users)).is_err() {
             tracing::warn!("the users of images are known already");
         }
+    }
+
+    /// Clears away, after a while, what a daemon before this one was interrupted in. Once, at start.
+    ///
+    /// # Errors
+    /// When the layer below does not answer.
+    pub async fn sweep_later(&self) -> Result<()> {
+        scope::sweep_later(self.store()).await
     }
 
     fn users(&self) -> Vec<ImageUser> {
