@@ -220,6 +220,7 @@ async fn delete_cleans_up_after_a_killed_shim() {
         assert_eq!((answer.pid, answer.exit_status), (pid, 137));
         until("the end of the container", || !is_alive(pid.cast_signed())).await;
         shim.assert_clean();
+        assert!(!shim.socket().exists());
         // Once more finds nothing to do, and is no failure.
         assert!(run(&shim.bundle, &arguments, &[], b"").status.success());
     }

@@ -278,6 +278,21 @@ async fn pausing_stops_and_resuming_goes_on() {
 }
 
 #[tokio::test]
+async fn what_is_paused_can_be_killed() {
+    for options in runtimes() {
+        let shim = Shim::with("sleep 1000", options, |_| {}).await;
+        shim.create("", "").await;
+        shim.start("").await.unwrap();
+        let pause = PauseRequest { id: shim.id.clone() };
+        shim.task.pause(&shim.context, &pause).await.unwrap();
+        shim.kill("", 9).await.unwrap();
+        assert_eq!(shim.wait("").await.unwrap(), 137);
+        shim.delete("").await.unwrap();
+        shim.end().await;
+    }
+}
+
+#[tokio::test]
 async fn limits_usage_and_running_out_of_memory() {
     let hungry = "dd if=/dev/zero of=/tmp/x bs=1M count=1 2>/dev/null; exec tail /dev/zero";
     let mut shim = Shim::with(hungry, Options::default(), |config| {
