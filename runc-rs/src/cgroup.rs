@@ -1,5 +1,6 @@
 //! The container's cgroup: made and limited by the parent, entered by the child.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -42,7 +43,7 @@ fn failed(error: &runc_rs_cgroups::Error) -> Error {
 /// Makes the cgroup's directories. One that exists must be empty.
 pub(crate) fn make(cgroup: &Cgroup) -> Result<(), Error> {
     if cgroup.exists() {
-        let there = cgroup.pids().map_err(|error| failed(&error))?.len();
+        let there = pids_anywhere(cgroup)?.len();
         if there != 0 {
             return Err(Error::Cgroup(format!(
                 "container's cgroup is not empty: {there} process(es) found"
@@ -60,4 +61,24 @@ pub(crate) fn limit(cgroup: &Cgroup, spec: &Spec) -> Result<(), Error> {
     rules.extend(runc_rs_cgroups::devices::default_rules());
     resources.set_devices(Some(rules));
     cgroup.set(&resources).map_err(|error| failed(&error))
+}
+
+/// The processes in every one of the cgroup's directories: they need not be the same in each.
+fn pids_anywhere(cgroup: &Cgroup) -> Result<BTreeSet<i32>, Error> {
+    let mut pids = BTreeSet::new();
+    for (controller, directory) in cgroup.paths() {
+        let one = Cgroup::load([(controller.clone(), directory.clone())].into());
+        pids.extend(one.pids().map_err(|error| Error::Cgroup(error.to_string()))?);
+    }
+    Ok(pids)
+}
+
+/// Signals every process of the cgroup, unless the runtime itself is among them: then it is not the container's alone.
+pub(crate) fn kill(cgroup: &Cgroup, signal: i32) -> Result<(), Error> {
+    if pids_anywhere(cgroup)?.contains(&std::process::id().cast_signed()) {
+        return Err(Error::Cgroup(
+            "the runtime itself is in the container's cgroup: its processes are not killed".into(),
+        ));
+    }
+    cgroup.kill(signal).map_err(|error| Error::Cgroup(error.to_string()))
 }

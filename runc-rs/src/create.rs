@@ -115,7 +115,6 @@ fn build(
     options: CreateOptions,
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut record = first_record(prepared, id, options.no_new_keyring);
-    undo.directory.save(&record)?;
     if let Some(filter) = &prepared.filter {
         undo.directory.save_filter(&filter.to_bytes())?;
     }
@@ -124,8 +123,11 @@ fn build(
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    undo.cgroup = Some(prepared.cgroup.clone());
+    // Only what was made, or found empty, may be emptied and removed again: not a cgroup that is somebody else's.
     cgroup::make(&prepared.cgroup)?;
+    undo.cgroup = Some(prepared.cgroup.clone());
+    // From here on `delete` knows what to empty and remove, should we be killed.
+    undo.directory.save(&record)?;
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
     cgroup::limit(&prepared.cgroup, &prepared.spec)?;
@@ -375,7 +377,7 @@ impl Undo {
             process::reap(pid);
         }
         if let Some(cgroup) = &self.cgroup {
-            let _ = cgroup.kill(libc::SIGKILL);
+            let _ = cgroup::kill(cgroup, libc::SIGKILL);
             let _ = cgroup.delete();
         }
         let _ = self.directory.remove();

@@ -8,6 +8,7 @@ use oci_spec::runtime::LinuxResources;
 use runc_rs_cgroups::{Cgroup, FreezerState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::cgroup::kill as kill_all;
 use crate::create::hook_state;
 use crate::record::Record;
 use crate::store::{Directory, Lock, ids};
@@ -161,7 +162,7 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<(), 
     let record = record(root, id)?;
     // With a shared pid namespace the end of the first process ends nobody else.
     if all || (signal == libc::SIGKILL && !record.own_pid_namespace) {
-        return cgroup(&record).kill(signal).map_err(|error| failed(&error));
+        return kill_all(&cgroup(&record), signal);
     }
     let not_running = || Error::NotRunning(id.into());
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(not_running)?;
@@ -236,7 +237,7 @@ pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
 fn end(record: &Record) -> Result<(), Error> {
     let group = cgroup(record);
     if record.pid == 0 || !record.own_pid_namespace {
-        group.kill(libc::SIGKILL).map_err(|error| failed(&error))?;
+        kill_all(&group, libc::SIGKILL)?;
     }
     let Some(init) = procinfo::open(record.pid, record.start_time) else {
         return Ok(());
@@ -272,7 +273,7 @@ fn wait_for_end(init: &OwnedFd) -> Result<(), Error> {
 fn destroy(record: &Record, directory: &Directory, lock: Lock) -> Result<(), Error> {
     let group = cgroup(record);
     if !record.own_pid_namespace {
-        group.kill(libc::SIGKILL).map_err(|error| failed(&error))?;
+        kill_all(&group, libc::SIGKILL)?;
     }
     group.delete().map_err(|error| failed(&error))?;
     directory.remove()?;

@@ -449,3 +449,18 @@ fn notifications_reach_the_listener_with_the_containers_state() {
     assert_eq!(state["pid"], bundle.state()["pid"]);
     assert_eq!(state["state"]["id"], bundle.id);
 }
+
+#[test]
+fn a_mount_with_mapped_ids_shows_other_owners() {
+    let mut bundle = Bundle::new();
+    let host = bundle.dir.path().join("host");
+    fs::create_dir(&host).unwrap();
+    fs::write(host.join("file"), "").unwrap();
+    let map = json!([{"containerID": 0, "hostID": 1234, "size": 10}]);
+    bundle.push(
+        "/mounts",
+        json!({"destination": "/m", "type": "bind", "source": host, "options": ["bind", "idmap"], "uidMappings": map, "gidMappings": map}),
+    );
+    assert_eq!(bundle.run_script("stat -c '%u %g' /m/file").ok(), "1234 1234\n");
+    bundle.assert_nothing_left();
+}

@@ -384,3 +384,30 @@ fn without_the_right_to_clone_mounts_the_program_runs_from_sealed_memory() {
     drop(child.stdin.take());
     child.wait().unwrap();
 }
+
+#[test]
+fn a_cgroup_that_is_somebody_elses_is_refused_and_left_alone() {
+    let mut bundle = Bundle::new();
+    let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let name = format!("{}-other", bundle.id);
+    for controller in ["devices", "pids"] {
+        let directory = format!("/sys/fs/cgroup/{controller}/{name}");
+        fs::create_dir(&directory).unwrap();
+        fs::write(format!("{directory}/cgroup.procs"), other.id().to_string()).unwrap();
+    }
+    bundle.set("/linux/cgroupsPath", json!(format!("/{name}")));
+    let words = bundle.create().err();
+    assert!(
+        words.contains("container's cgroup is not empty: 1 process(es) found"),
+        "{words}"
+    );
+    bundle.set("/linux/cgroupsPath", json!("/"));
+    let words = bundle.create().err();
+    assert!(words.contains("container's cgroup is not empty"), "{words}");
+    assert!(other.try_wait().unwrap().is_none(), "the other process was killed");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    for controller in ["devices", "pids"] {
+        fs::remove_dir(format!("/sys/fs/cgroup/{controller}/{name}")).unwrap();
+    }
+}

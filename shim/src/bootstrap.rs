@@ -4,12 +4,15 @@
 //! runtime's options, or nothing. An `Any` decodes as `BootstrapParams` too (both begin with two strings), so the latter must repeat the
 //! `-id` and `-namespace` of the command line to be believed.
 
+use std::path::PathBuf;
+
 use containerd_proto::containerd::runc::v1::Options;
 use containerd_proto::containerd::runtime::bootstrap::v1::{BootstrapParams, BootstrapResult};
 use prost::Message;
 use prost_types::Any;
 
 use crate::args::Args;
+use crate::socket;
 
 /// How the answer is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(crate) struct Request {
     pub protocol: Protocol,
     /// The manager's gRPC address; part of the socket's name.
     pub grpc_address: String,
+    /// Where the socket is to be.
+    pub socket_directory: PathBuf,
     /// Where events go.
     pub ttrpc_address: String,
     /// Whether to log in detail.
@@ -51,6 +56,7 @@ impl Request {
             return Self {
                 protocol,
                 grpc_address: args.address.clone(),
+                socket_directory: socket::DIRECTORY.into(),
                 ttrpc_address: variable("TTRPC_ADDRESS"),
                 debug: args.debug,
                 options: Any::decode(stdin)
@@ -60,12 +66,15 @@ impl Request {
             };
         };
         let or = |value: String, other: String| if value.is_empty() { other } else { value };
+        let directory = params.socket_dir.filter(|directory| directory.starts_with('/'));
+        let directory = directory.unwrap_or_else(|| socket::DIRECTORY.to_owned()).into();
         let extensions = params
             .extensions
             .iter()
             .filter_map(|extension| extension.value.as_ref());
         Self {
             protocol: Protocol::Bootstrap,
+            socket_directory: directory,
             grpc_address: or(params.containerd_grpc_address, args.address.clone()),
             ttrpc_address: or(params.containerd_ttrpc_address, variable("TTRPC_ADDRESS")),
             debug: args.debug || params.log_level < 0,
@@ -163,6 +172,7 @@ mod tests {
             log_level: -4,
             containerd_ttrpc_address: "/t".into(),
             containerd_grpc_address: "/g".into(),
+            socket_dir: Some("/run/other".into()),
             extensions: vec![Extension {
                 value: Some(shim_cgroup()),
             }],
@@ -175,6 +185,7 @@ mod tests {
             ("/g", "/t")
         );
         assert!(request.debug);
+        assert_eq!(request.socket_directory, PathBuf::from("/run/other"));
         assert_eq!(request.options.shim_cgroup, "/shims");
         let answer = BootstrapResult::decode(request.answer("unix:///s").as_slice()).unwrap();
         assert_eq!(

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prost_types::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::error::{Error, Result};
 use crate::sys;
 
 /// How and when a process ended.
@@ -56,11 +57,18 @@ impl Reaper {
     }
 
     /// The exit of a process, when it comes; it may have come already. Call it under the [`Hold`] in which the process was made.
-    pub(crate) fn watch(&self, pid: i32) -> oneshot::Receiver<Exit> {
+    ///
+    /// # Errors
+    /// [`Error::System`] for a process that is no child of the shim: its exit would never be known.
+    pub(crate) fn watch(&self, pid: i32) -> Result<oneshot::Receiver<Exit>> {
         let (sender, receiver) = oneshot::channel();
-        self.lock().watched.insert(pid, sender);
-        self.sweep();
-        receiver
+        let mut inner = self.lock();
+        let ended = sys::reap(pid).map_err(Error::system(format!("wait for process {pid}")))?;
+        inner.watched.insert(pid, sender);
+        if let Some(ended) = ended {
+            inner.tell(pid, ended.status);
+        }
+        Ok(receiver)
     }
 
     /// Sends a signal to a process that is watched and was not yet taken, so that its id cannot mean another. Whether it was sent.
@@ -102,5 +110,33 @@ impl Inner {
         let at = containerd_proto::now();
         // Who no longer waits does not want to know.
         let _ = waiting.send(Exit { status, at });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A runtime that names the wrong process must fail, not hang whoever waits.
+    #[test]
+    fn what_is_no_child_cannot_be_watched() {
+        assert!(Reaper::default().watch(1).is_err());
+    }
+
+    #[test]
+    #[allow(clippy::zombie_processes, reason = "the reaper waits for it")]
+    fn an_exit_that_came_before_the_watch_is_told() {
+        let reaper = Arc::new(Reaper::default());
+        let hold = reaper.hold();
+        let child = std::process::Command::new("false").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        while !state().contains(") Z") {
+            std::thread::yield_now();
+        }
+        let mut exit = reaper.watch(pid).unwrap();
+        assert_eq!(exit.try_recv().unwrap().status, 1);
+        // Other tests of this program have children of their own: nothing may be taken wholesale here.
+        std::mem::forget(hold);
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn start(
     let bundle = Bundle::new(here);
     let group = bundle.group(&args.id)?;
     let path = socket::path(
-        Path::new(socket::DIRECTORY),
+        &request.socket_directory,
         &request.grpc_address,
         &args.namespace,
         &group,

@@ -26,6 +26,7 @@ macro_rules! over_each {
 
 over_each!(
     pull_list_inspect_tag_remove,
+    a_mirror_serves_the_hub,
     what_is_not_there_is_told_in_dockers_words,
     archives_of_all_kinds_are_loaded,
     an_index_gives_the_image_of_this_machine,
@@ -213,6 +214,25 @@ fn pull_list_inspect_tag_remove(manager: Manager) {
     assert!(d.ok(["pull", &by_digest]).contains("Downloaded newer image"));
     assert_eq!(inspect(&d, &by_digest)["RepoDigests"], json!([by_digest]));
     d.ok(["rmi", &by_digest]);
+    assert_empty(&d);
+    drop(registry);
+    d.finish();
+}
+
+fn a_mirror_serves_the_hub(manager: Manager) {
+    let d = Daemon::start_with(manager, &["--registry-mirror", "http://127.0.0.1:5000"]);
+    let registry = Registry::start(&d);
+    registry.push(&busybox_tar(d.directory()), "library/box:latest");
+    let said = d.ok(["pull", "box"]);
+    for line in [
+        "latest: Pulling from library/box",
+        "Downloaded newer image for box:latest",
+        "docker.io/library/box:latest",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+    assert_eq!(inspect(&d, "box")["RepoTags"], json!(["box:latest"]));
+    d.ok(["rmi", "docker.io/library/box"]);
     assert_empty(&d);
     drop(registry);
     d.finish();
@@ -616,6 +636,16 @@ fn a_root_filesystem_is_imported(manager: Manager) {
 fn removal_follows_dockers_rules(manager: Manager) {
     let d = Daemon::start_with(manager, &[]);
     d.ok(["load", "-i", busybox_tar(d.directory()).to_str().unwrap()]);
+    // The collection that the removal of another image starts leaves this one whole.
+    let other = tar_file(&d, "other.tar", &[("file", b"x")]);
+    d.ok(["import", other.to_str().unwrap(), "other"]);
+    d.ok(["rmi", "other"]);
+    d.ok([
+        "save",
+        "-o",
+        d.directory().join("whole.tar").to_str().unwrap(),
+        "busybox",
+    ]);
     let id = d.ok(["images", "-q", "--no-trunc"]);
     let short = &id["sha256:".len()..][..12];
     d.ok(["tag", "busybox", "b:1"]);

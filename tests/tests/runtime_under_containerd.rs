@@ -9,11 +9,21 @@ use engine_tests::bundle::{Said, busybox_rootfs, say};
 use engine_tests::leftovers::Snapshot;
 use engine_tests::programs::{ours, peer};
 
+/// A daemon that ends with the test, also with one that fails.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        say(Command::new("kill").arg(self.0.id().to_string()));
+        let _ = self.0.wait();
+    }
+}
+
 /// A containerd of the test's own.
 struct Containerd {
     dir: tempfile::TempDir,
     namespace: String,
-    child: Child,
+    daemon: Daemon,
     before: Snapshot,
 }
 
@@ -43,7 +53,7 @@ impl Containerd {
         let containerd = Self {
             dir,
             namespace: mark,
-            child,
+            daemon: Daemon(child),
             before,
         };
         let end = Instant::now() + Duration::from_secs(60);
@@ -88,9 +98,8 @@ impl Containerd {
         self.ctr(&args)
     }
 
-    fn finish(mut self) {
-        say(Command::new("kill").arg(self.child.id().to_string()));
-        self.child.wait().unwrap();
+    fn finish(self) {
+        drop(self.daemon);
         drop(self.dir);
         for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
             // The namespace's own directory, which containerd leaves.

@@ -224,6 +224,7 @@ impl Launcher {
                 })
                 .into_iter()
                 .collect(),
+            ..BootstrapParams::default()
         }
     }
 

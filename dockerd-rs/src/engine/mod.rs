@@ -116,6 +116,7 @@ impl Engine {
             .images
             .set_users(move || users.upgrade().map_or_else(Vec::new, |engine| engine.image_users()));
         engine.make_namespace().await?;
+        engine.images.sweep_later().await?;
         exit::watch(&engine).await?;
         engine.restore().await?;
         Ok(engine)
@@ -127,6 +128,15 @@ impl Engine {
     /// 404 `No such container: x`.
     pub(crate) fn container(&self, what: &str) -> Result<Arc<Container>> {
         self.containers.get(what)
+    }
+
+    /// The state of every container, in the API's words.
+    pub fn statuses(&self) -> Vec<&'static str> {
+        self.containers
+            .all()
+            .iter()
+            .map(|container| container.record().state.status.word())
+            .collect()
     }
 
     /// Which containers need which images.

@@ -44,11 +44,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use containerd_rs_registry::Registry;
 
 pub use config::ImageConfig;
+pub use filters::Filters as ImageFilters;
+pub use list::ListOptions as ImageListOptions;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use resolve::ResolvedImage;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::l3::L3;
 
 /// Hears of what happens to images: the event stream of the daemon.
@@ -117,6 +119,14 @@ impl ImageService {
         if self.inner.users.set(Box::new(users)).is_err() {
             tracing::warn!("the users of images are known already");
         }
+    }
+
+    /// Clears away, after a while, what a daemon before this one was interrupted in. Once, at start.
+    ///
+    /// # Errors
+    /// When the layer below does not answer.
+    pub async fn sweep_later(&self) -> Result<()> {
+        scope::sweep_later(self.store()).await
     }
 
     fn users(&self) -> Vec<ImageUser> {

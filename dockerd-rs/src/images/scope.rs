@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use containerd_proto::containerd::services::leases::v1::{CreateRequest, DeleteRequest};
+use containerd_proto::containerd::services::leases::v1::{CreateRequest, DeleteRequest, ListRequest};
 use containerd_proto::containerd::services::snapshots::v1::RemoveSnapshotRequest;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,10 @@ use super::ingest;
 use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 
+/// What the names of our leases begin with.
+const PREFIX: &str = "dockerd-rs-";
+/// How long after its start a daemon keeps what one before it left half done: for a client that tries again.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(600);
 /// How long a lease lasts when nobody ends it.
 const LEASE_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -131,7 +135,7 @@ where
 }
 
 async fn open(store: &Store) -> Result<Scope> {
-    let lease = format!("dockerd-rs-{}", unique()?);
+    let lease = format!("{PREFIX}{}", unique()?);
     let expires = Timestamp::now()
         .checked_add(LEASE_LIFE)
         .map_err(|e| Error::failed("lease time", e))?;
@@ -150,6 +154,47 @@ async fn open(store: &Store) -> Result<Scope> {
         lease,
         undo: Arc::default(),
     })
+}
+
+/// Ends the leases that a daemon before this one has left, after a while. Until then an interrupted pull can be gone on with.
+///
+/// # Errors
+/// When the leases cannot be listed.
+pub(crate) async fn sweep_later(store: &Store) -> Result<()> {
+    let all = store
+        .l3
+        .leases()
+        .list(ListRequest::default())
+        .await?
+        .into_inner()
+        .leases;
+    let stale: Vec<String> = all
+        .into_iter()
+        .map(|lease| lease.id)
+        .filter(|id| id.starts_with(PREFIX))
+        .collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(count = stale.len(), "image operations were interrupted");
+    let store = store.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(GRACE).await;
+        for id in stale {
+            if let Err(status) = store
+                .l3
+                .leases()
+                .delete(DeleteRequest {
+                    id: id.clone(),
+                    sync: false,
+                })
+                .await
+            {
+                tracing::debug!(lease = %id, error = status.message(), "lease of an interrupted operation");
+            }
+        }
+    });
+    Ok(())
 }
 
 /// A name nobody else has: time and chance.

@@ -18,6 +18,9 @@ pub struct BootstrapParams {
     pub containerd_binary: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "8")]
     pub extensions: ::prost::alloc::vec::Vec<Extension>,
+    /// Directory for the shim's sockets.
+    #[prost(string, optional, tag = "9")]
+    pub socket_dir: ::core::option::Option<::prost::alloc::string::String>,
 }
 impl ::prost::Name for BootstrapParams {
     const NAME: &'static str = "BootstrapParams";

@@ -238,3 +238,89 @@ fn root_propagation(linux: &Linux) -> Result<Option<(u64, bool)>, Error> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn config() -> Value {
+        json!({
+            "ociVersion": "1.0.2", "hostname": "h", "annotations": {"a": "b"},
+            "root": {"path": "rootfs", "readonly": true},
+            "process": {
+                "user": {"uid": 1, "gid": 2, "umask": 18, "additionalGids": [3]}, "args": ["a"], "env": ["A=b"], "cwd": "/",
+                "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}], "oomScoreAdj": 5, "consoleSize": {"height": 1, "width": 2},
+                "capabilities": {"bounding": ["CAP_KILL"], "ambient": ["CAP_KILL"]}, "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 1},
+            },
+            "mounts": [{"destination": "/d", "type": "tmpfs", "source": "s", "options": ["ro", "size=1k"]}],
+            "hooks": {"poststop": [{"path": "/h", "args": ["h"], "env": ["A=b"], "timeout": 1}]},
+            "linux": {
+                "namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "network"}, {"type": "time"}, {"type": "user"}],
+                "uidMappings": [{"containerID": 0, "hostID": 1, "size": 2}], "gidMappings": [{"containerID": 0, "hostID": 1, "size": 2}],
+                "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 2, "fileMode": 3, "uid": 4, "gid": 5}],
+                "sysctl": {"net.a": "1"}, "timeOffsets": {"boottime": {"secs": 1, "nanosecs": 2}}, "rootfsPropagation": "slave",
+                "maskedPaths": ["/a"], "readonlyPaths": ["/b"], "personality": {"domain": "LINUX"},
+            },
+        })
+    }
+
+    /// Every place of a document, as JSON pointers.
+    fn places(value: &Value, path: &str, all: &mut Vec<String>) {
+        all.push(path.to_owned());
+        match value {
+            Value::Object(map) => map
+                .iter()
+                .for_each(|(key, value)| places(value, &format!("{path}/{}", key.replace('/', "~1")), all)),
+            Value::Array(list) => list
+                .iter()
+                .enumerate()
+                .for_each(|(index, value)| places(value, &format!("{path}/{index}"), all)),
+            _ => {}
+        }
+    }
+
+    fn plan(value: &Value) -> Option<Result<Plan, Error>> {
+        let spec = serde_json::from_value(value.clone()).ok()?;
+        Some(Plan::new(&spec, Path::new("/bundle"), &mut Vec::new()))
+    }
+
+    #[test]
+    fn whatever_stands_in_a_field_is_planned_or_refused() {
+        let sound = config();
+        assert!(plan(&sound).unwrap().is_ok());
+        let mut all = Vec::new();
+        places(&sound, "", &mut all);
+        let odd = [
+            json!(null),
+            json!(-1),
+            json!(u64::MAX),
+            json!(i64::MIN),
+            json!(""),
+            json!("../../../x"),
+            json!("a\u{0}b"),
+            json!("/"),
+            json!([]),
+            json!({}),
+            json!(["", "\u{0}", "rro", "=", "a=b=c", ","]),
+            json!(true),
+            json!("\u{10ffff}".repeat(5000)),
+        ];
+        let (mut planned, mut refused) = (0, 0);
+        for place in &all {
+            for value in &odd {
+                let mut broken = sound.clone();
+                *broken.pointer_mut(place).unwrap() = value.clone();
+                match plan(&broken) {
+                    Some(Ok(_)) => planned += 1,
+                    Some(Err(error)) => {
+                        assert!(!error.to_string().is_empty());
+                        refused += 1;
+                    }
+                    None => {}
+                }
+            }
+        }
+        assert!(planned > 100 && refused > 30, "{planned} planned, {refused} refused");
+    }
+}

@@ -78,17 +78,21 @@ impl Shim {
         let hold = self.reaper.hold();
         let done = tokio::task::spawn_blocking(move || job.run()).await;
         let (prepared, spawned) = done.map_err(|e| Error::State(e.to_string()))??;
-        let exit = self.reaper.watch(spawned.pid);
+        let watched = self.reaper.watch(spawned.pid);
         drop(hold);
 
         let init = Arc::new(Process::new(String::new(), stdio, Vec::new()));
-        match prepared.start(spawned.console) {
-            Ok(streams) => init.made(spawned.pid, streams),
+        let flowing = watched.and_then(|exit| Ok((exit, prepared.start(spawned.console)?)));
+        let exit = match flowing {
+            Ok((exit, streams)) => {
+                init.made(spawned.pid, streams);
+                exit
+            }
             Err(error) => {
                 self.abandon(&request.id, &bundle, &runtime).await;
                 return Err(error);
             }
-        }
+        };
         let gate = Arc::clone(&init);
         let _gate = gate.gate.lock().await;
         let mut container = Container::new(request.id.clone(), bundle, runtime, options, Arc::clone(&init));

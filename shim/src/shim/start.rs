@@ -81,7 +81,7 @@ impl Shim {
             Ok::<_, Error>((prepared, spawned))
         });
         let (prepared, spawned) = done.await.map_err(|e| Error::State(e.to_string()))??;
-        let exit = self.reaper.watch(spawned.pid);
+        let exit = self.reaper.watch(spawned.pid)?;
         drop(hold);
         match prepared.start(spawned.console) {
             Ok(streams) => process.made(spawned.pid, streams),

@@ -64,7 +64,7 @@ impl Program {
         let pid = child.id().cast_signed();
         let program = Self {
             pid,
-            exit: reaper.watch(pid),
+            exit: reaper.watch(pid)?,
         };
         let patience = Timespec {
             tv_sec: START.as_secs().cast_signed(),
