@@ -49,9 +49,12 @@ impl Gc {
         .await
     }
 
-    /// Ends the collecting in the background, after the collection that runs. Blocks.
+    /// Ends the collecting in the background, after the collection that runs, and waits until all that was written is on disk. Blocks.
     pub(crate) fn stop(&self) {
         drop(self.thread.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Err(error) = self.metadata.sync() {
+            tracing::error!(%error, "the last writes are not on disk");
+        }
     }
 }
 

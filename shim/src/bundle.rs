@@ -130,6 +130,19 @@ impl Bundle {
         fs::rename(&temporary, &path).map_err(Error::file("rename", &path))
     }
 
+    /// The socket that `address` names, if it names one.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn socket(&self) -> Result<Option<PathBuf>> {
+        let text = optional(&self.0.join("address"))?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok(text
+            .strip_prefix("unix://")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute()))
+    }
+
     /// Writes `options.json` and `runtime`, from which `delete` learns which runtime to call.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use prost::Message as _;
 use crate::args::Args;
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
-use crate::{mounts, runtime};
+use crate::{mounts, runtime, socket};
 
 /// The exit status of what was killed, as a shell would say it.
 const KILLED: u32 = 137;
@@ -37,6 +37,12 @@ pub(crate) fn remove(args: &Args, warn: impl Fn(&str)) -> Result<Vec<u8>> {
     }
     if let Err(error) = mounts::unmount(&bundle.rootfs()) {
         warn(&format!("failed to cleanup rootfs mount: {error}"));
+    }
+    let released = bundle
+        .socket()
+        .and_then(|path| path.map_or(Ok(()), |path| socket::release_dead(&path)));
+    if let Err(error) = released {
+        warn(&format!("failed to remove the socket: {error}"));
     }
     let response = DeleteResponse {
         pid: bundle.read_pid()?.unsigned_abs(),

@@ -86,6 +86,23 @@ pub(crate) fn release(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes the socket of a shim that is gone; one that is listened on stays.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn release_dead(path: &Path) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let _lock = lock(path)?;
+    match UnixStream::connect(path) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(Error::file("remove", path))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The lock on the directory of `path`; released when dropped.
 fn lock(path: &Path) -> Result<File> {
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -122,10 +139,13 @@ mod tests {
         };
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(claim(&path).unwrap(), Claim::Live));
+        release_dead(&path).unwrap();
+        assert!(path.exists());
         drop(first);
         assert!(matches!(claim(&path).unwrap(), Claim::Ours(_)));
-        release(&path).unwrap();
+        release_dead(&path).unwrap();
         assert!(!path.exists());
+        release_dead(&path).unwrap();
         release(&path).unwrap();
     }
 }

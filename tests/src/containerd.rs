@@ -114,8 +114,7 @@ impl Containerd {
 
     /// The daemon's command line.
     pub fn command(&self, log: File) -> Command {
-        let program = ours("containerd-rs");
-        let mut command = Command::new(&program);
+        let mut command = Command::new(ours("containerd-rs"));
         command
             .arg("--root")
             .arg(self.directory.join("root"))

@@ -390,6 +390,14 @@ pub fn busybox_tar(directory: &Path) -> PathBuf {
 /// # Panics
 /// When it cannot be made.
 pub fn image_tar(directory: &Path, name: &str, config: &serde_json::Value) -> PathBuf {
+    image_tar_with(directory, name, config, |_| {})
+}
+
+/// Like [`image_tar`]; `fill` puts more into the root directory it is given.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn image_tar_with(directory: &Path, name: &str, config: &serde_json::Value, fill: impl FnOnce(&Path)) -> PathBuf {
     let work = tempfile::tempdir_in(directory).expect("work directory");
     let root = work.path().join("root");
     for part in ["bin", "etc", "tmp", "root", "proc", "sys", "dev", "var/www", "home/app"] {
@@ -412,6 +420,7 @@ pub fn image_tar(directory: &Path, name: &str, config: &serde_json::Value) -> Pa
     )
     .expect("passwd");
     fs::write(root.join("etc/group"), "root:x:0:\napp:x:1000:\nextra:x:2000:app\n").expect("group");
+    fill(&root);
     let layer = work.path().join("layer.tar");
     run(Command::new(peer("tar"))
         .args(["--owner=0", "--group=0", "--numeric-owner", "-C"])
@@ -450,4 +459,44 @@ pub fn image_tar(directory: &Path, name: &str, config: &serde_json::Value) -> Pa
         .arg(&tar)
         .args(parts));
     tar
+}
+
+/// Puts the system's nginx into an image's root: the program, the libraries it is linked with, a configuration and a page.
+///
+/// # Panics
+/// When nginx is not installed, or cannot be copied.
+pub fn put_nginx(root: &Path, page: &str) {
+    let program = peer("nginx");
+    let linked = Command::new(peer("ldd")).arg(&program).output().expect("ldd runs");
+    let text = String::from_utf8_lossy(&linked.stdout).into_owned();
+    let libraries = text
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from);
+    for file in libraries.chain([program]) {
+        let target = root.join(file.strip_prefix("/").expect("an absolute path"));
+        fs::create_dir_all(target.parent().expect("a parent")).expect("directory");
+        fs::copy(&file, &target).expect("a library is copied");
+    }
+    for part in ["etc/nginx", "var/log/nginx", "var/lib/nginx", "run", "usr/share/nginx"] {
+        fs::create_dir_all(root.join(part)).expect("directory");
+    }
+    let config = "user root; daemon off; error_log stderr; pid /run/nginx.pid; events {}\n\
+        http { access_log /dev/stdout; server { listen 80; root /var/www; } }\n";
+    fs::write(root.join("etc/nginx/nginx.conf"), config).expect("configuration");
+    fs::write(root.join("var/www/index.html"), page).expect("page");
+}
+
+/// Fetches `/` over HTTP from within the daemon's network namespace.
+///
+/// # Panics
+/// When curl cannot be run.
+pub fn fetch(daemon: &Daemon, address: &str) -> String {
+    let mut command = daemon.in_netns(peer("curl"));
+    let output = command
+        .args(["-s", "-m", "10"])
+        .arg(format!("http://{address}/"))
+        .output()
+        .expect("curl runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

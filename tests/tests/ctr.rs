@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use engine_tests::containerd::{Containerd, IMAGE, Shim, signal};
-use engine_tests::programs::peer;
+use engine_tests::programs::{ours, peer};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -197,6 +198,137 @@ fn tasks_of_another_namespace_are_not_seen() {
         .output()
         .unwrap();
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    c.finish();
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn configuration_file_is_heeded_and_dumped() {
+    let mut c = Containerd::start(Shim::Debian);
+    c.terminate();
+    assert!(!c.socket().exists(), "the socket outlives the daemon");
+    let (file, port) = (c.directory().join("config.toml"), free_port());
+    let socket = c.directory().join("other.sock");
+    let root = c.directory().join("root");
+    let state = c.directory().join("state");
+    let text = format!(
+        "version = 2\nroot = {root:?}\nstate = {state:?}\noom_score = 1\n[grpc]\naddress = {socket:?}\n\
+         [metrics]\naddress = \"127.0.0.1:{port}\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    let program = ours("containerd-rs");
+    let dump = Command::new(&program)
+        .arg("--config")
+        .arg(&file)
+        .args(["config", "dump"])
+        .output()
+        .unwrap();
+    let dumped = String::from_utf8(dump.stdout).unwrap();
+    assert!(dumped.contains(&format!("address = {socket:?}")), "{dumped}");
+    assert!(String::from_utf8_lossy(&dump.stderr).contains("oom_score in the configuration has no effect"));
+    let log = c.directory().join("configured.log");
+    let mut child = Command::new(&program)
+        .arg("--config")
+        .arg(&file)
+        .stderr(fs::File::create(&log).unwrap())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    c.until("metrics", || {
+        metrics(port).is_some_and(|text| text.contains("containerd_rs_tasks 0"))
+    });
+    assert!(socket.exists());
+    signal(child.id(), Signal::SIGINT);
+    assert!(child.wait().unwrap().success(), "{}", fs::read_to_string(&log).unwrap());
+    c.start_again();
+    c.finish();
+}
+
+fn metrics(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream
+        .write_all(b"GET /v1/metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n")
+        .ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// As shims of old publish: through the daemon's own program.
+#[test]
+fn events_are_published_through_the_program() {
+    let c = Containerd::start(Shim::Debian);
+    let mut child = c
+        .ctr(["events", "topic==/tasks/start"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let name = "containerd.events.TaskStart";
+    let mut event = vec![0x0a, u8::try_from(name.len()).unwrap()];
+    event.extend(name.bytes());
+    event.extend([0x12, 3, 0x0a, 1, b'x']);
+    let publish = || {
+        let mut publish = Command::new(ours("containerd-rs"))
+            .arg("--address")
+            .arg(c.socket())
+            .args(["publish", "--namespace", c.mark(), "--topic", "/tasks/start"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        publish.stdin.take().unwrap().write_all(&event).unwrap();
+        assert!(publish.wait().unwrap().success());
+    };
+    // Until the subscription is there, nobody hears it.
+    let line = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| lines.next());
+        while !reader.is_finished() {
+            publish();
+        }
+        reader.join().unwrap().unwrap().unwrap()
+    });
+    assert!(
+        line.contains(c.mark()) && line.contains(r#"{"container_id":"x"}"#),
+        "{line}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    c.finish();
+}
+
+#[test]
+fn image_is_pulled_from_a_registry_and_pushed_to_it() {
+    let c = Containerd::with_image(Shim::Debian);
+    let port = free_port();
+    let config = c.directory().join("registry.yml");
+    let store = c.directory().join("registry");
+    let text = format!(
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+        store.display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut registry = Command::new(peer("docker-registry"))
+        .arg("serve")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    c.until("the registry", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let name = format!("127.0.0.1:{port}/test/busybox:1");
+    c.ok(["image", "tag", IMAGE, &name]);
+    c.ok(["image", "push", "--plain-http", &name]);
+    c.ok(["image", "rm", "--sync", IMAGE, &name]);
+    assert_eq!(c.ok(["content", "ls", "-q"]), "");
+    c.ok(["image", "pull", "--plain-http", &name]);
+    let said = c.ok(["run", "--rm", &name, "pulled", "echo", "from", "the", "registry"]);
+    assert_eq!(said, "from the registry\n");
+    registry.kill().unwrap();
+    registry.wait().unwrap();
     c.finish();
 }
 

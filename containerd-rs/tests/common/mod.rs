@@ -1,6 +1,10 @@
 //! An engine of a test's own, in the test's process, and clients over its memory.
 
-#![allow(dead_code, reason = "each suite uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each suite uses its part; a fixture fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

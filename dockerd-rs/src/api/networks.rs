@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Filters, JsonBody, Params};
+use crate::engine::model::EndpointSettings;
 use crate::engine::{Engine, blocking};
 use crate::error::{Error, Result};
 
@@ -24,6 +25,8 @@ pub(super) fn routes() -> Router<Arc<Engine>> {
         .route("/networks/create", post(create))
         .route("/networks/prune", post(prune))
         .route("/networks/{id}", get(inspect).delete(remove))
+        .route("/networks/{id}/connect", post(connect))
+        .route("/networks/{id}/disconnect", post(disconnect))
 }
 
 fn show(network: &Network, containers: bool) -> Value {
@@ -255,4 +258,35 @@ async fn prune(State(engine): Shared, params: Params) -> Result<Json<Value>> {
     }
     engine.events.emit("network", "prune", "", [("reclaimed", "0")]);
     Ok(Json(json!({"NetworksDeleted": removed})))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ConnectRequest {
+    container: String,
+    endpoint_config: EndpointSettings,
+    force: bool,
+}
+
+async fn connect(
+    State(engine): Shared,
+    Path(id): Path<String>,
+    JsonBody(request): JsonBody<ConnectRequest>,
+) -> Result<StatusCode> {
+    let container = engine.container(&request.container)?;
+    engine.connect(&container, &id, request.endpoint_config).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn disconnect(
+    State(engine): Shared,
+    Path(id): Path<String>,
+    JsonBody(request): JsonBody<ConnectRequest>,
+) -> Result<StatusCode> {
+    match engine.container(&request.container) {
+        Ok(container) => engine.disconnect(&container, &id).await?,
+        Err(error) if !request.force => return Err(error),
+        Err(_) => {}
+    }
+    Ok(StatusCode::OK)
 }

@@ -11,10 +11,12 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::version::MAX_TEXT;
-use super::{ApiVersion, MIN_VERSION};
-use crate::engine::Engine;
+use super::{ApiVersion, MIN_VERSION, Params};
+use crate::engine::list::ListOptions;
 use crate::engine::model::Status;
+use crate::engine::{Engine, blocking};
 use crate::error::Result;
+use crate::images::{ImageFilters, ImageListOptions};
 
 /// The version of this daemon.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -24,6 +26,7 @@ pub(super) fn routes() -> Router<Arc<Engine>> {
         .route("/_ping", get(ping))
         .route("/version", get(version))
         .route("/info", get(info))
+        .route("/system/df", get(disk_usage))
 }
 
 async fn ping() -> impl IntoResponse {
@@ -235,4 +238,31 @@ fn os_release(key: &str) -> String {
 fn operating_system() -> String {
     let name = os_release("PRETTY_NAME=");
     if name.is_empty() { "Linux".to_owned() } else { name }
+}
+
+/// `GET /system/df`: bytes of images, containers and volumes.
+async fn disk_usage(State(engine): State<Arc<Engine>>, version: ApiVersion, params: Params) -> Result<Json<Value>> {
+    let kinds = params.get("type");
+    let wants = |kind: &str| kinds.is_none_or(|wanted| wanted == kind);
+    let mut value = json!({"LayersSize": 0, "Images": null, "Containers": null, "Volumes": null, "BuildCache": []});
+    if wants("image") {
+        let options = ImageListOptions { shared_size: true };
+        let images = engine.images.list(&ImageFilters::default(), options, version).await?;
+        let size: i64 = images.iter().filter_map(|image| image["Size"].as_i64()).sum();
+        value["LayersSize"] = json!(size);
+        value["Images"] = json!(images);
+    }
+    if wants("container") {
+        let options = ListOptions {
+            all: true,
+            size: true,
+            ..ListOptions::default()
+        };
+        value["Containers"] = json!(engine.list(&options, version).await?);
+    }
+    if wants("volume") {
+        let own = Arc::clone(&engine);
+        value["Volumes"] = blocking(move || Ok(json!(super::volumes::usage(&own)))).await?;
+    }
+    Ok(Json(value))
 }

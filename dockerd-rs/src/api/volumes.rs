@@ -147,3 +147,17 @@ async fn prune(State(engine): Shared, version: ApiVersion, params: Params) -> Re
         .emit("volume", "prune", "", [("reclaimed", bytes.to_string())]);
     Ok(Json(json!({"VolumesDeleted": removed, "SpaceReclaimed": bytes})))
 }
+
+/// Every volume, with its bytes and how many containers have it.
+pub(super) fn usage(engine: &Engine) -> Vec<Value> {
+    let with_usage = |volume: Volume| {
+        let mut value = show(engine, &volume);
+        let (bytes, users) = (
+            size(&engine.volumes.data(&volume.name)),
+            engine.volume_users(&volume.name).len(),
+        );
+        value["UsageData"] = json!({"Size": bytes, "RefCount": users});
+        value
+    };
+    engine.volumes.list().into_iter().map(with_usage).collect()
+}

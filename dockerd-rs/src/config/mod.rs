@@ -102,6 +102,13 @@ impl Config {
             }
             runtimes.insert(name.to_owned(), flags::runtime(path));
         }
+        for option in &flags.exec_opt {
+            if option != "native.cgroupdriver=cgroupfs" {
+                return Err(Error::invalid(format!(
+                    "exec option {option:?} is not supported: only native.cgroupdriver=cgroupfs is"
+                )));
+            }
+        }
         let default_runtime = match &flags.default_runtime {
             Some(name) => name.clone(),
             None if flags.containerd.is_some() => RUNTIME_RUNC.to_owned(),

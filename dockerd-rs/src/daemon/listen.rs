@@ -139,7 +139,7 @@ impl PidFile {
         let old = std::fs::read_to_string(path)
             .ok()
             .and_then(|text| text.trim().parse::<u32>().ok());
-        if let Some(pid) = old.filter(|pid| *pid != std::process::id() && Path::new(&format!("/proc/{pid}")).exists()) {
+        if let Some(pid) = old.filter(|pid| *pid != std::process::id() && is_daemon(*pid)) {
             return Err(Error::internal(format!(
                 "pid file found, ensure docker is not running or delete {} (process {pid} lives)",
                 path.display()
@@ -160,4 +160,16 @@ impl Drop for PidFile {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Whether a process is a daemon like this one: a number in an old file may be somebody else's by now, or that of a process that only waits to
+/// be reaped.
+fn is_daemon(pid: u32) -> bool {
+    let program = |pid: &str| {
+        std::fs::read_link(format!("/proc/{pid}/exe"))
+            .ok()
+            .and_then(|path| path.file_name().map(ToOwned::to_owned))
+    };
+    let own = program("self");
+    own.is_some() && program(&pid.to_string()) == own
 }

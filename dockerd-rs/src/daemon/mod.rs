@@ -1,6 +1,7 @@
 //! Puts the parts together, serves, and leaves in order.
 
 mod listen;
+mod metrics;
 
 use std::sync::Arc;
 
@@ -60,6 +61,9 @@ pub async fn run(config: Config) -> Result<()> {
         }
     };
     let engine = Engine::open(config, l3).await?;
+    if let Some(address) = engine.config.flags.metrics_addr.clone() {
+        metrics::serve(&address, Arc::clone(&engine)).await?;
+    }
     let router = api::router(engine);
     let (stop, stopped) = watch::channel(false);
     for listener in listeners {

@@ -130,6 +130,15 @@ impl Engine {
         self.containers.get(what)
     }
 
+    /// The state of every container, in the API's words.
+    pub fn statuses(&self) -> Vec<&'static str> {
+        self.containers
+            .all()
+            .iter()
+            .map(|container| container.record().state.status.word())
+            .collect()
+    }
+
     /// Which containers need which images.
     pub fn image_users(&self) -> Vec<crate::images::ImageUser> {
         let user = |container: Arc<Container>| {

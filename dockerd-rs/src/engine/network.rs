@@ -10,7 +10,7 @@ use dockerd_rs_network::{
 };
 
 use super::container::Container;
-use super::model::Record;
+use super::model::{EndpointSettings, Record};
 use super::spec::Namespace;
 use super::{Engine, blocking, ports};
 use crate::config::Config;
@@ -121,6 +121,93 @@ impl Engine {
             self.network_event("connect", endpoint);
         }
         Ok(Attached { namespace, endpoints })
+    }
+
+    /// Puts a container on one more network, now if it runs, else when it starts.
+    pub(crate) async fn connect(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        network: &str,
+        settings: EndpointSettings,
+    ) -> Result<()> {
+        let _turn = container.turn.lock().await;
+        let name = self.network.network(network)?.name;
+        let record = container.record();
+        if matches!(record.host_config.network_mode.as_str(), "host" | "none")
+            || record.host_config.network_mode.starts_with("container:")
+        {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                "container sharing network namespace with another container or host cannot be connected to any other network",
+            ));
+        }
+        let joined = record.host_config.network_mode == name || record.networks.contains_key(&name);
+        if joined {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                format!("endpoint with name {} already exists in network {name}", record.name),
+            ));
+        }
+        let mut wanted = (*record).clone();
+        wanted.networks.insert(name.clone(), settings.clone());
+        let mut endpoint = None;
+        if record.state.is_running() {
+            let request = self
+                .endpoint_requests(&wanted)?
+                .into_iter()
+                .find(|request| request.network == name);
+            if let Some(request) = request {
+                let request = EndpointRequest {
+                    ports: Vec::new(),
+                    ..request
+                };
+                let controller = Arc::clone(&self.network);
+                endpoint = Some(blocking(move || Ok(controller.setup(request)?)).await?);
+            }
+        }
+        if let Some(endpoint) = &endpoint {
+            self.network_event("connect", endpoint);
+        }
+        container.change_anyway(|record| {
+            record.networks.insert(name, settings);
+            record.endpoints.extend(endpoint);
+        });
+        Ok(())
+    }
+
+    /// Takes a container off a network.
+    pub(crate) async fn disconnect(self: &Arc<Self>, container: &Arc<Container>, network: &str) -> Result<()> {
+        let _turn = container.turn.lock().await;
+        let name = self.network.network(network)?.name;
+        let record = container.record();
+        if record.host_config.network_mode != name && !record.networks.contains_key(&name) {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                format!("container {} is not connected to network {name}", record.id),
+            ));
+        }
+        if let Some(endpoint) = record.endpoints.iter().find(|endpoint| endpoint.network_name == name) {
+            let (controller, id, network) = (Arc::clone(&self.network), record.id.clone(), name.clone());
+            for failure in blocking(move || Ok(controller.disconnect(&id, &network)?)).await? {
+                tracing::warn!(container = %record.id, %failure, "network");
+            }
+            self.network_event("disconnect", endpoint);
+        }
+        container.change_anyway(|record| {
+            record.networks.remove(&name);
+            record.endpoints.retain(|endpoint| endpoint.network_name != name);
+            if record.host_config.network_mode == name {
+                // What is left is on the next network, or on none.
+                let next = record
+                    .networks
+                    .keys()
+                    .next()
+                    .cloned()
+                    .unwrap_or_else(|| "none".to_owned());
+                record.host_config.network_mode = next;
+            }
+        });
+        Ok(())
     }
 
     /// The record of a container that must be running for another to join it.

@@ -44,6 +44,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use containerd_rs_registry::Registry;
 
 pub use config::ImageConfig;
+pub use filters::Filters as ImageFilters;
+pub use list::ListOptions as ImageListOptions;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use resolve::ResolvedImage;

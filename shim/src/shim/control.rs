@@ -7,11 +7,13 @@ use containerd_proto::containerd::v1::types::ProcessInfo;
 use prost_types::Any;
 
 use super::{Shim, failed};
-use crate::container::Frozen;
+use crate::container::{Container, Frozen};
 use crate::error::{Error, Result};
 use crate::metrics;
 use crate::process::Phase;
 use crate::runtime::RuntimeError;
+
+const SIGKILL: u32 = 9;
 
 impl Shim {
     /// Sends a signal to a process, or with `all` to all of the container.
@@ -35,7 +37,22 @@ impl Shim {
         let killed = self
             .call(&container.runtime, move |runtime| runtime.kill(&id, signal, all))
             .await;
-        killed.map_err(|error| kill_error(&error))
+        killed.map_err(|error| kill_error(&error))?;
+        if signal == SIGKILL && container.frozen() != Frozen::No {
+            self.thaw(&container).await;
+        }
+        Ok(())
+    }
+
+    /// Lets frozen processes run, so that they can die of the signal that was sent to them: on cgroup v1 a frozen one does not.
+    pub(super) async fn thaw(&self, container: &Container) {
+        let id = container.id.clone();
+        let thawed = self.call(&container.runtime, move |runtime| runtime.resume(&id)).await;
+        // The runtime may have thawed it itself.
+        if let Err(error) = thawed {
+            tracing::debug!(id = container.id, %error, "resume a container that was killed");
+        }
+        container.set_frozen(Frozen::No);
     }
 
     /// Freezes a container.

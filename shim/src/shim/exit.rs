@@ -63,13 +63,8 @@ impl Shim {
                 tracing::debug!(id = container.id, %error, "failed to kill init's children");
             }
         }
-        // A frozen process does not die of its kill before it thaws.
         if container.frozen() != Frozen::No {
-            let id = container.id.clone();
-            if let Err(error) = self.call(&container.runtime, move |runtime| runtime.resume(&id)).await {
-                tracing::debug!(id = container.id, %error, "resuming exited container from paused state");
-            }
-            container.set_frozen(Frozen::No);
+            self.thaw(container).await;
         }
         let all = async {
             for exec in container.execs() {

@@ -162,6 +162,10 @@ impl LogWriter {
                 None => break,
             };
             self.encode(&mut out, output, &rest[..length]);
+            if self.is_full(&state, out.len()) {
+                self.append(&mut state, &out);
+                out.clear();
+            }
             rest = &rest[length..];
         }
         state.partial[at] = rest.to_vec();
@@ -192,6 +196,13 @@ impl LogWriter {
         if serde_json::to_writer(&mut *out, &record).is_ok() {
             out.push(b'\n');
         }
+    }
+
+    /// Whether the file is to be rotated after what is about to be written.
+    fn is_full(&self, state: &State, more: usize) -> bool {
+        self.options
+            .max_size
+            .is_some_and(|limit| state.written + more as u64 >= limit)
     }
 
     fn append(&self, state: &mut State, bytes: &[u8]) {
