@@ -1,6 +1,6 @@
 //! An OCI runtime: a library to embed, and a drop-in for runc.
 //!
-//! The decision that shapes the crate: a container is computed as a [plan](plan) in plain data before anything is made, and a child
+//! The decision that shapes the crate: a container is computed as a plan in plain data before anything is made, and a child
 //! that was forked with that plan in its memory executes it. So nothing is serialized between parent and child, no second program is
 //! executed, and a program with many threads may call [`Runtime::create`]: after the fork only the plan is carried out.
 //! The container's process is a child of the caller, who reaps it; the library installs no signal handler and keeps no state

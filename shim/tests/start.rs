@@ -266,7 +266,14 @@ fn version_and_info() {
 #[tokio::test]
 async fn the_shim_joins_its_cgroup_and_is_nearer_to_the_oom_killer() {
     let name = unique();
-    let cgroup = Path::new("/sys/fs/cgroup/pids").join(&name);
+    // cgroup v2, or one hierarchy of v1.
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let cgroup = Path::new(if unified {
+        "/sys/fs/cgroup"
+    } else {
+        "/sys/fs/cgroup/pids"
+    })
+    .join(&name);
     fs::create_dir(&cgroup).unwrap();
     let (directory, id) = bundle("{}");
     let options = Options {

@@ -292,6 +292,16 @@ async fn what_is_paused_can_be_killed() {
     }
 }
 
+/// The limit in the metrics of either layout.
+fn memory_limit(stats: &prost_types::Any) -> u64 {
+    use containerd_proto::io::containerd::cgroups::{v1, v2};
+    if let Ok(metrics) = containerd_proto::unpack::<v2::Metrics>(stats) {
+        return metrics.memory.unwrap().usage_limit;
+    }
+    let metrics: v1::Metrics = containerd_proto::unpack(stats).unwrap();
+    metrics.memory.unwrap().usage.unwrap().limit
+}
+
 #[tokio::test]
 async fn limits_usage_and_running_out_of_memory() {
     let hungry = "dd if=/dev/zero of=/tmp/x bs=1M count=1 2>/dev/null; exec tail /dev/zero";
@@ -318,8 +328,7 @@ async fn limits_usage_and_running_out_of_memory() {
         .unwrap()
         .stats
         .unwrap();
-    let metrics: containerd_proto::io::containerd::cgroups::v1::Metrics = containerd_proto::unpack(&stats).unwrap();
-    assert_eq!(metrics.memory.unwrap().usage.unwrap().limit, 16 << 20);
+    assert_eq!(memory_limit(&stats), 16 << 20);
     shim.start("").await.unwrap();
     assert_eq!(shim.wait("").await.unwrap(), 137);
     assert_eq!(shim.topics(2).await, ["/tasks/create", "/tasks/start"]);

@@ -90,7 +90,7 @@ pub fn config(id: &str, script: &str) -> Value {
             {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666", "mode=0620"]},
         ],
         "linux": {
-            "cgroupsPath": format!("/shim-test/{id}"),
+            "cgroupsPath": format!("/{id}"),
             "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}],
         },
     })
@@ -349,11 +349,8 @@ impl Shim {
             .map(|entries| entries.flatten().map(|e| e.path()).collect())
             .unwrap_or_default();
         assert!(left.is_empty(), "{left:?}");
-        for controller in ["memory", "pids", "devices", "freezer"] {
-            let cgroup = Path::new("/sys/fs/cgroup")
-                .join(controller)
-                .join("shim-test")
-                .join(&self.id);
+        for controller in ["memory", "pids", "devices", "freezer", "unified", "."] {
+            let cgroup = Path::new("/sys/fs/cgroup").join(controller).join(&self.id);
             assert!(!cgroup.exists(), "{cgroup:?}");
         }
     }
