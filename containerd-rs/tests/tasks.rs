@@ -155,6 +155,9 @@ async fn lost_shim_ends_those_who_wait_and_is_told_once() {
     fixture.container("lost", &["sleep", "1000"]).await;
     let pid = fixture.create_task("lost").await.unwrap();
     fixture.start_task("lost").await;
+    let address = std::fs::read_to_string(fixture.bundles().join("lost/address")).unwrap();
+    let socket = std::path::PathBuf::from(address.trim().strip_prefix("unix://").unwrap());
+    assert!(socket.exists());
     let filters = vec![format!("namespace=={},topic==/tasks/exit", fixture.mark)];
     let mut events = EventsClient::new(fixture.engine.channel())
         .subscribe(SubscribeRequest { filters })
@@ -172,6 +175,7 @@ async fn lost_shim_ends_those_who_wait_and_is_told_once() {
     let exit: TaskExit = containerd_proto::unpack(&event.event.unwrap()).unwrap();
     assert_eq!((exit.container_id.as_str(), exit.exit_status), ("lost", 137));
     until("the container to be killed", async || !runs(pid)).await;
+    assert!(!socket.exists(), "the socket of a shim that was killed stays");
     fixture.create_task("lost").await.unwrap();
     fixture.kill("lost").await;
     fixture.wait("lost").await;

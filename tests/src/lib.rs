@@ -13,6 +13,7 @@ pub mod bundle;
 pub mod containerd;
 pub mod daemon;
 pub mod guest;
+pub mod images;
 pub mod leftovers;
 pub mod programs;
 pub mod registry;

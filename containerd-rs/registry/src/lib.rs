@@ -16,7 +16,7 @@
 //!   `Range` a bounded number of times.
 //!
 //! Modules: [`endpoint`] which URLs stand for a host; `tls` trust and client certificates; `transport` requests,
-//! redirects, retries; `challenge` and `auth` the token flow; [`document`] manifests and indexes; `session` the
+//! redirects, retries; `challenge` and `auth` the token flow; [`document`] manifests and indexes; `session` and `told` the
 //! [`Resolver`]; `blob` resumable bodies; [`digest`] checked hashing.
 
 #![warn(missing_docs)]
@@ -31,6 +31,7 @@ mod error;
 mod session;
 mod source;
 mod tls;
+mod told;
 mod transport;
 
 pub use auth::Credentials;

@@ -162,7 +162,7 @@ impl Manager {
             return Found::Nothing;
         };
         let Some(answer) = address(bundle, self) else {
-            self.bury(&binary, bundle).await;
+            self.bury(&binary, bundle, None).await;
             return Found::Nothing;
         };
         let socket = match answer.socket() {
@@ -177,7 +177,7 @@ impl Manager {
                     id = bundle.id,
                     "its shim is gone; cleaning up"
                 );
-                self.bury(&binary, bundle).await;
+                self.bury(&binary, bundle, Some(&socket)).await;
                 Found::Nothing
             }
             Reached::Client(client) => {

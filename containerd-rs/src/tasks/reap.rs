@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::bundle::Bundle;
 use super::error::{Result, TaskError, is_gone};
-use super::shim::{Exit, Shim};
+use super::shim::{Exit, Reached, SHUTDOWN_LIMIT, Shim, reach};
 use super::{Manager, registry};
 use crate::services::request::run;
 
@@ -125,14 +125,20 @@ impl Manager {
 
     /// Clears up after a shim that is gone without having deleted its task: the exit and the end of the task are told in its stead.
     async fn lost(&self, shim: &Shim, reservation: registry::Reservation) {
-        let exit = self.bury(&shim.binary, &shim.bundle).await;
+        let exit = self.bury(&shim.binary, &shim.bundle, shim.socket.as_deref()).await;
         drop(reservation);
         shim.set_lost(exit);
     }
 
     /// The same for a shim that was never reached.
-    pub(super) async fn bury(&self, binary: &Path, bundle: &Bundle) -> Exit {
+    pub(super) async fn bury(&self, binary: &Path, bundle: &Bundle, socket: Option<&Path>) -> Exit {
         let mut exit = self.clean_up(binary, bundle).await;
+        if let Some(socket) = socket
+            && let Reached::Dead = reach(socket, SHUTDOWN_LIMIT).await
+        {
+            // A shim that was killed leaves its socket; one that is gone already is as good.
+            let _ = tokio::fs::remove_file(socket).await;
+        }
         exit.at = exit.at.or_else(|| Some(containerd_proto::now()));
         self.remove_bundle(bundle.clone()).await;
         let (namespace, id) = (bundle.namespace.as_str(), &bundle.id);

@@ -19,7 +19,7 @@ const TASK_V2: &str = "containerd.task.v2.Task";
 /// How long a freshly started shim may take until it accepts.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a shim may take to shut down.
-pub(crate) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 /// How long who waits for an exit waits for the remains of a lost shim to be cleared away.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -39,6 +39,8 @@ pub(crate) struct Shim {
     pub(crate) binary: PathBuf,
     /// Where it serves.
     pub(crate) address: String,
+    /// The same as a path.
+    pub(crate) socket: Option<PathBuf>,
     client: Client,
     task: TaskClient,
     /// How the task ended, when the shim was lost before it could say.
@@ -85,6 +87,7 @@ impl Shim {
             bundle,
             binary,
             address: answer.address.clone(),
+            socket: answer.socket().ok(),
             client,
             task,
             lost,

@@ -64,6 +64,12 @@ impl Engine {
                 }
             }
         }
+        if host_config.shm_size == 0
+            && let Some(text) = &self.config.flags.default_shm_size
+        {
+            let bytes = logs::parse_size(text).and_then(|bytes| i64::try_from(bytes).ok());
+            host_config.shm_size = bytes.ok_or_else(|| Error::invalid(format!("invalid size: '{text}'")))?;
+        }
         let warnings = validate::host_config(host_config, &self.host)?;
         if host_config.runtime.is_empty() {
             host_config.runtime.clone_from(&self.config.default_runtime);

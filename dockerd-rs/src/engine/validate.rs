@@ -111,6 +111,15 @@ pub(crate) fn host_config(host_config: &mut HostConfig, host: &Host) -> Result<V
     restart_policy(host_config)?;
     modes(host_config)?;
     security(host_config)?;
+    if host_config
+        .storage_opt
+        .as_ref()
+        .is_some_and(|options| !options.is_empty())
+    {
+        return Err(Error::invalid(
+            "--storage-opt is not supported by the overlayfs snapshotter",
+        ));
+    }
     if host_config.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }

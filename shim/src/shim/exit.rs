@@ -50,6 +50,7 @@ impl Shim {
         };
         self.events.publish("/tasks/exit", &event);
         process.set_stopped(exit);
+        self.idle.worked();
     }
 
     /// Ends and waits for the processes beside the first one.

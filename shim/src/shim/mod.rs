@@ -64,6 +64,8 @@ impl Shim {
     /// # Errors
     /// [`Error::NotFound`], in containerd's words.
     pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>> {
+        // Every question brings pages of the program back.
+        self.idle.worked();
         let found = self.lock().get(id).cloned().flatten();
         found.ok_or_else(|| Error::NotFound("container not created".to_owned()))
     }

@@ -7,7 +7,7 @@ mod writer;
 
 pub(crate) use entry::Entry;
 pub(crate) use follow::{ReadOptions, read};
-pub(crate) use writer::{LogOptions, LogWriter};
+pub(crate) use writer::{LogOptions, LogWriter, parse_size};
 
 use std::path::{Path, PathBuf};
 
