@@ -25,6 +25,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("ps", "procps"),
     ("openssl", "openssl"),
     ("curl", "curl"),
+    ("nginx", "nginx-light"),
+    ("ldd", "libc-bin"),
     ("script", "bsdutils"),
     ("socat", "socat"),
     ("strace", "strace"),
