@@ -73,10 +73,25 @@ fn run(args: &Args, ttrpc_address: &str, listener: UnixListener, mut go: std::fs
         tokio::select! {
             () = shim.ended() => tracing::debug!("shutdown"),
             () = signals.serve(&reaper) => tracing::info!("told to end by a signal"),
+            () = abandoned(&shim) => tracing::info!("the bundle is gone and no container was ever made"),
         }
         events.flush(FAREWELL).await;
         Ok(())
     })
+}
+
+/// Ends when the bundle was removed before a container was made: the manager was killed while it started this shim, and its successor does not know
+/// of it. Once there was a container, whoever asked for it asks for the end too.
+async fn abandoned(shim: &Shim) {
+    const LOOK: Duration = Duration::from_secs(2);
+    while !shim.has_containers() {
+        tokio::time::sleep(LOOK).await;
+        // The working directory is the bundle; a removed directory has no links.
+        if !shim.has_containers() && rustix::fs::stat(".").is_ok_and(|bundle| bundle.st_nlink == 0) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 fn server(shim: &Arc<Shim>) -> Server {

@@ -461,7 +461,7 @@ fn what_was_made_goes_again_when_creation_fails() {
 #[test]
 fn a_handle_is_loaded_from_saved_paths() {
     let mut scratch = Scratch::new();
-    let pid = scratch.shell("sleep 1000");
+    let pid = scratch.shell("exec sleep 1000");
     let json = serde_json::to_string(scratch.cgroup.paths()).unwrap();
     let paths: BTreeMap<String, PathBuf> = serde_json::from_str(&json).unwrap();
     let loaded = Cgroup::load(paths);

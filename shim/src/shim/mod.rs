@@ -91,6 +91,11 @@ impl Shim {
         let _ = self.ending.subscribe().wait_for(|ending| *ending).await;
     }
 
+    /// Whether there is a container, or one is being made.
+    pub(crate) fn has_containers(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     /// Ends the shim if it has no containers, or at once.
     pub(crate) fn shutdown(&self, now: bool) {
         if now || self.lock().is_empty() {

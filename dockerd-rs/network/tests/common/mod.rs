@@ -36,6 +36,8 @@ pub fn lab(test: impl FnOnce(&Lab) + Send) {
     thread::scope(|scope| {
         let run = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("needs root");
+            // A new namespace begins with the machine's own setting; a host that routes nothing is what is tested.
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
             let lab = Lab::new();
             test(&lab);
             lab.assert_clean();

@@ -175,6 +175,12 @@ impl Reader {
             None => files.last(),
         };
         let Some(&(n, inode)) = next else { return Ok(false) };
+        // Written after its end was read and before it was rotated; from now on nothing more comes.
+        if let Some(file) = &self.file
+            && file.metadata()?.len() > self.offset
+        {
+            return Ok(true);
+        }
         // Renamed meanwhile: the next pass finds it under its new name.
         let Some(file) = open(&self.path, n, inode)? else {
             return Ok(false);
