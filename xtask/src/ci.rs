@@ -12,6 +12,8 @@ use crate::test;
 /// The first check that fails.
 pub(crate) fn run() -> Result<()> {
     command::run(cargo().args(["fmt", "--all", "--check"]))?;
+    // Every crate of the lock file, also those of other platforms: what follows works offline.
+    command::run(cargo().args(["fetch", "--locked"]))?;
     command::run(cargo().args([
         "clippy",
         "--locked",

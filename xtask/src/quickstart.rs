@@ -95,6 +95,8 @@ impl<'a> Place<'a> {
             .arg(self.path("dockerd-rs.pid"))
             .arg("--host")
             .arg(self.host());
+        // A bridge of its own: docker0 may be another engine's.
+        daemon.args(["--bridge", "quick0"]);
         daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // Its own process group: an interrupt of this command is not one of the engine.
         std::os::unix::process::CommandExt::process_group(&mut daemon, 0);

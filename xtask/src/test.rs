@@ -29,6 +29,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let begin = Instant::now();
     packages::install_missing()?;
+    // Every crate of the lock file: the layer test asks for all of them, offline.
+    command::run(cargo().args(["fetch", "--locked"]))?;
     let programs = build::build()?;
     let mut test = cargo();
     test.args(["test", "--locked", "--no-fail-fast"])
