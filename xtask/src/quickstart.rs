@@ -12,6 +12,9 @@ use crate::build;
 use crate::command::{output, run as run_command};
 use crate::hello;
 
+/// A bridge of its own: docker0 may be another engine's.
+const BRIDGE: &str = "quick0";
+
 /// Where, and whether to clean up.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -95,8 +98,7 @@ impl<'a> Place<'a> {
             .arg(self.path("dockerd-rs.pid"))
             .arg("--host")
             .arg(self.host());
-        // A bridge of its own: docker0 may be another engine's.
-        daemon.args(["--bridge", "quick0"]);
+        daemon.args(["--bridge", BRIDGE]);
         daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // Its own process group: an interrupt of this command is not one of the engine.
         std::os::unix::process::CommandExt::process_group(&mut daemon, 0);
@@ -155,6 +157,9 @@ fn remove(directory: &Path) -> Result<()> {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+        // An engine keeps its default bridge and rules for the next start; here there is none.
+        run_command(Command::new("ip").args(["link", "delete", BRIDGE]))?;
+        run_command(Command::new("nft").args(["delete", "table", "ip", &format!("docker-rs-{BRIDGE}")]))?;
     }
     match fs::remove_dir_all(directory) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {e}", directory.display()).into()),
