@@ -4,7 +4,6 @@ use bollard::Docker;
 use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
 use bollard::query_parameters::ResizeExecOptions;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::ExecOptions;
 use crate::error::Error;
@@ -37,7 +36,12 @@ pub(crate) async fn run(docker: &Docker, options: ExecOptions) -> Result<i32, Er
     };
     let raw = (process.tty && process.interactive).then(Raw::enter);
     if process.tty {
-        follow_size(docker.clone(), id.clone());
+        let (docker, id) = (docker.clone(), id.clone());
+        terminal::follow_size(move |h, w| {
+            let (docker, id) = (docker.clone(), id.clone());
+            // The process may be gone; then its size is of no interest.
+            async move { drop(docker.resize_exec(&id, ResizeExecOptions { h, w }).await) }
+        });
     }
     if process.interactive {
         streams::feed(input);
@@ -48,22 +52,4 @@ pub(crate) async fn run(docker: &Docker, options: ExecOptions) -> Result<i32, Er
     let code = docker.inspect_exec(&id).await?.exit_code;
     code.and_then(|code| i32::try_from(code).ok())
         .ok_or_else(|| Error::Engine(format!("the engine does not know how exec {id} ended")))
-}
-
-/// Keeps the process's terminal the size of ours.
-fn follow_size(docker: Docker, id: String) {
-    tokio::spawn(async move {
-        let Ok(mut changes) = signal(SignalKind::window_change()) else {
-            return;
-        };
-        loop {
-            if let Some((h, w)) = terminal::size() {
-                // The process may be gone; then its size is of no interest.
-                let _ = docker.resize_exec(&id, ResizeExecOptions { h, w }).await;
-            }
-            if changes.recv().await.is_none() {
-                return;
-            }
-        }
-    });
 }

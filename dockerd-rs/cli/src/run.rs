@@ -37,7 +37,18 @@ pub(crate) async fn run(docker: &Docker, options: RunOptions) -> Result<i32, Err
     let tty = options.process.tty;
     let raw = (tty && options.process.interactive).then(Raw::enter);
     if tty {
-        follow_size(docker.clone(), id.clone());
+        let (docker, id) = (docker.clone(), id.clone());
+        terminal::follow_size(move |h, w| {
+            let (docker, id) = (docker.clone(), id.clone());
+            // The container may be gone; then its size is of no interest.
+            async move {
+                drop(
+                    docker
+                        .resize_container_tty(&id, ResizeContainerTTYOptions { h, w })
+                        .await,
+                )
+            }
+        });
     } else {
         pass_signals(docker.clone(), id.clone());
     }
@@ -162,26 +173,6 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
-}
-
-/// Keeps the container's terminal the size of ours.
-fn follow_size(docker: Docker, id: String) {
-    tokio::spawn(async move {
-        let Ok(mut changes) = signal(SignalKind::window_change()) else {
-            return;
-        };
-        loop {
-            if let Some((h, w)) = terminal::size() {
-                // The container may be gone; then its size is of no interest.
-                let _ = docker
-                    .resize_container_tty(&id, ResizeContainerTTYOptions { h, w })
-                    .await;
-            }
-            if changes.recv().await.is_none() {
-                return;
-            }
-        }
-    });
 }
 
 /// Hands our own signals on to the container, as a program in the foreground would get them.

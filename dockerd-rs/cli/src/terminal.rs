@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, stdin};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Raw mode, until dropped. Without a terminal on standard input it does nothing.
 pub(crate) struct Raw(Option<Termios>);
@@ -29,7 +30,24 @@ impl Drop for Raw {
 }
 
 /// Height and width in characters, when standard output is a terminal.
-pub(crate) fn size() -> Option<(i32, i32)> {
+fn size() -> Option<(i32, i32)> {
     let size = tcgetwinsize(std::io::stdout()).ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then(|| (size.ws_row.into(), size.ws_col.into()))
+}
+
+/// Keeps a process's terminal the size of ours, in the background: `resize` is called with height and width now and after every change.
+pub(crate) fn follow_size<F: Future<Output = ()> + Send>(resize: impl Fn(i32, i32) -> F + Send + Sync + 'static) {
+    tokio::spawn(async move {
+        let Ok(mut changes) = signal(SignalKind::window_change()) else {
+            return;
+        };
+        loop {
+            if let Some((height, width)) = size() {
+                resize(height, width).await;
+            }
+            if changes.recv().await.is_none() {
+                return;
+            }
+        }
+    });
 }
