@@ -248,7 +248,8 @@ fn freezing_stops_and_thawing_goes_on() {
 #[test]
 fn processes_in_child_cgroups_are_found_killed_and_removed() {
     let mut scratch = Scratch::new();
-    let pid = scratch.shell("sleep 1000");
+    // One process from beginning to end: a shell that forks could do it before or after it is moved.
+    let pid = scratch.shell("while :; do :; done");
     let mut made = Vec::new();
     for path in scratch.cgroup.paths().values() {
         let child = path.join("a/b");
