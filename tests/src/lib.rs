@@ -2,6 +2,7 @@
 //!
 //! - [`bundle`]: a tiny root filesystem, for suites that drive runtimes
 //! - [`containerd`]: a `containerd-rs` of a test's own, and `ctr` to speak to it
+//! - [`conformance`]: what runtime-spec demands, and whether a runtime does it
 //! - [`daemon`]: a `dockerd-rs` of a test's own, with its manager
 //! - [`guest`]: a machine with cgroup v2
 //! - [`leftovers`]: what a machine must have the same of after a test as before
@@ -10,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod bundle;
+pub mod conformance;
 pub mod containerd;
 pub mod daemon;
 pub mod guest;
