@@ -26,6 +26,7 @@ mod cgroup;
 mod channel;
 mod checks;
 mod create;
+mod delete;
 mod error;
 mod exec;
 mod features;
@@ -54,6 +55,7 @@ pub use features::features;
 pub use options::{CreateOptions, Created, ExecOptions, Io};
 pub use runtime::Runtime;
 pub use state::{State, Status};
+pub use sys::process::stop_ignoring_children;
 
 /// Reads the bundle's `config.json`.
 ///
