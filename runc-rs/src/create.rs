@@ -15,7 +15,7 @@ use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
 use crate::init::{self, Context};
-use crate::options::{CreateOptions, Created, Io};
+use crate::options::{CgroupManager, CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
 use crate::seccomp::Filter;
@@ -39,6 +39,12 @@ struct Prepared {
 /// Creates container `id` in the state directory `root`.
 pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
     crate::store::check_id(id)?;
+    if options.cgroup_manager != CgroupManager::Cgroupfs {
+        return Err(Error::Cgroup(format!(
+            "the cgroup manager {:?} is not supported by this build",
+            options.cgroup_manager
+        )));
+    }
     let prepared = prepare(id, &mut options)?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;

@@ -52,7 +52,7 @@ use std::path::Path;
 
 pub use error::Error;
 pub use features::features;
-pub use options::{CreateOptions, Created, ExecOptions, Io};
+pub use options::{CgroupManager, CreateOptions, Created, ExecOptions, Io};
 pub use runtime::Runtime;
 pub use state::{State, Status};
 pub use sys::process::stop_ignoring_children;
