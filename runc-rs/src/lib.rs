@@ -54,7 +54,7 @@ pub use error::Error;
 pub use features::features;
 pub use options::{CgroupManager, CreateOptions, Created, ExecOptions, Io};
 pub use runtime::Runtime;
-pub use state::{State, Status};
+pub use state::{Entry, State, Status};
 pub use sys::process::stop_ignoring_children;
 
 /// Reads the bundle's `config.json`.

@@ -11,7 +11,7 @@ use crate::create::hook_state;
 use crate::record::Record;
 use crate::store::{Directory, ids};
 use crate::sys::process;
-use crate::{Error, State, Status, hooks, procinfo};
+use crate::{Entry, Error, State, Status, hooks, procinfo};
 
 /// The container's cgroup.
 pub(crate) fn cgroup(record: &Record) -> Cgroup {
@@ -137,14 +137,14 @@ pub(crate) fn state(root: &Path, id: &str) -> Result<State, Error> {
 }
 
 /// Each container's id, with its state or why it cannot be told.
-pub(crate) fn entries(root: &Path) -> Result<Vec<(String, Result<State, Error>)>, Error> {
+pub(crate) fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
     let entries = ids(root)?.into_iter().map(|id| {
         let state = state(root, &id);
-        (id, state)
+        Entry { id, state }
     });
     // Removed meanwhile, or not yet written.
     Ok(entries
-        .filter(|(_, state)| !matches!(state, Err(Error::NotFound(_))))
+        .filter(|entry| !matches!(entry.state, Err(Error::NotFound(_))))
         .collect())
 }
 

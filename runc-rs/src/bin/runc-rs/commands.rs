@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use runc_rs::{CreateOptions, Created, Error, ExecOptions, Io, Runtime, State};
+use runc_rs::{CreateOptions, Created, Entry, Error, ExecOptions, Io, Runtime, State};
 
 use crate::Failure;
 use crate::args::{Cli, Command, CreateArgs, ExecArgs, Format, Global, KillArgs, ListArgs, PsArgs, RunArgs, SpecArgs};
@@ -225,7 +225,7 @@ fn delete(runtime: &Runtime, id: &str, force: bool) -> Result<(), Failure> {
 
 fn list(runtime: &Runtime, args: &ListArgs, log: &Log) -> Result<(), Failure> {
     let mut states = Vec::new();
-    for (id, state) in runtime.entries()? {
+    for Entry { id, state } in runtime.entries()? {
         match state {
             Ok(state) => states.push(state),
             Err(error) => log.warn(&format!("load container {id}: {error}")),
