@@ -26,6 +26,11 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
     let directory = Directory::new(root, id)?;
     let record = directory.load()?;
     check_status(&record, &directory, options.ignore_paused)?;
+    if !options.sub_cgroups.is_empty() {
+        return Err(Error::Cgroup(
+            "exec into a sub-cgroup is not supported by this build".into(),
+        ));
+    }
     let mut warnings = Vec::new();
     let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
     let filter = if record.seccomp {

@@ -26,6 +26,7 @@ mod cgroup;
 mod channel;
 mod checks;
 mod create;
+mod delete;
 mod error;
 mod exec;
 mod features;
@@ -52,9 +53,10 @@ use std::path::Path;
 
 pub use error::Error;
 pub use features::features;
-pub use options::{CreateOptions, Created, ExecOptions, Io};
+pub use options::{CgroupManager, CreateOptions, Created, ExecOptions, Io};
 pub use runtime::Runtime;
-pub use state::{State, Status};
+pub use state::{Entry, State, Status};
+pub use sys::process::stop_ignoring_children;
 
 /// Reads the bundle's `config.json`.
 ///
