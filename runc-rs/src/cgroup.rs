@@ -71,9 +71,8 @@ pub(crate) fn locate(path: Option<&Path>, id: &str, rootless: bool) -> Result<(H
     }
 }
 
-/// Makes the cgroup's directories. One that exists must be empty. A rootless container whose configuration names no cgroup goes without
-/// the directories that may not be made, unless it asks for limits.
-pub(crate) fn make(cgroup: &mut Cgroup, spec: &Spec, rootless: bool) -> Result<(), Error> {
+/// A cgroup that exists must be empty: it is made the container's, who may be emptied and removed.
+pub(crate) fn check_free(cgroup: &Cgroup) -> Result<(), Error> {
     if cgroup.exists() {
         let there = pids_anywhere(cgroup)?.len();
         if there != 0 {
@@ -82,6 +81,12 @@ pub(crate) fn make(cgroup: &mut Cgroup, spec: &Spec, rootless: bool) -> Result<(
             )));
         }
     }
+    Ok(())
+}
+
+/// Makes the cgroup's directories. A rootless container whose configuration names no cgroup goes without the directories that may not be
+/// made, unless it asks for limits.
+pub(crate) fn make(cgroup: &mut Cgroup, spec: &Spec, rootless: bool) -> Result<(), Error> {
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     if !rootless || names_cgroup(path) {
         return cgroup.create().map_err(|error| failed(&error));

@@ -15,7 +15,7 @@ use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
 use crate::init::{self, Context};
-use crate::options::{CreateOptions, Created, Io};
+use crate::options::{CgroupManager, CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
 use crate::rootless::is_unprivileged;
@@ -41,6 +41,12 @@ struct Prepared {
 /// Creates container `id` in the state directory `root`.
 pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
     crate::store::check_id(id)?;
+    if options.cgroup_manager != CgroupManager::Cgroupfs {
+        return Err(Error::Cgroup(format!(
+            "the cgroup manager {:?} is not supported by this build",
+            options.cgroup_manager
+        )));
+    }
     let mut prepared = prepare(id, &mut options)?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
@@ -121,16 +127,18 @@ fn build(
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    // Only what was made, or found empty, may be emptied and removed again: not a cgroup that is somebody else's.
-    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    let mut record = first_record(prepared, id, options.no_new_keyring);
+    // Only what is made, or was found empty, may be emptied and removed again: not a cgroup that is somebody else's.
+    cgroup::check_free(&prepared.cgroup)?;
+    // From here on `delete` knows what to empty and remove, should we be killed.
+    undo.directory.save(&record)?;
     undo.cgroup = Some(prepared.cgroup.clone());
+    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
     if prepared.cgroup.paths().is_empty() && !prepared.plan.namespaces.makes(libc::CLONE_NEWPID) {
         prepared.warnings.push(cgroup::UNCONTAINED.into());
     }
     let prepared = &*prepared;
-    let mut record = first_record(prepared, id, options.no_new_keyring);
-    // From here on `delete` knows what to empty and remove, should we be killed.
-    undo.directory.save(&record)?;
+    record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
     cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
@@ -145,6 +153,8 @@ fn build(
         .map(|info| info.start_time)
         .ok_or_else(|| Error::Process("the container's process has ended".into()))?;
     undo.directory.save(&record)?;
+    // Until here our end would have been its end too.
+    say_go(&channel, pid)?;
     let console = hand_over(console, console_socket)?;
     announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
     Ok((pid, console))
@@ -204,6 +214,7 @@ fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
 }
@@ -327,8 +338,10 @@ fn converse(
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());
                 let state = hook_state(record, Status::Creating, pid);
-                hooks::run("prestart", &prepared.plan.hooks.prestart, &state)?;
-                hooks::run("createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
+                let process = open_pidfd(pid);
+                let watched = process.as_ref().map(AsFd::as_fd);
+                hooks::run_for(watched, "prestart", &prepared.plan.hooks.prestart, &state)?;
+                hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
             Some(Message::Go(_)) => {}

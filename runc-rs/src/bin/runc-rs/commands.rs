@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use runc_rs::{CreateOptions, Created, Error, ExecOptions, Io, Runtime, State};
+use runc_rs::{CreateOptions, Created, Entry, Error, ExecOptions, Io, Runtime, State};
 
 use crate::Failure;
 use crate::args::{Cli, Command, CreateArgs, ExecArgs, Format, Global, KillArgs, ListArgs, PsArgs, RunArgs, SpecArgs};
@@ -28,7 +28,7 @@ pub(crate) fn dispatch(cli: Cli, log: &Log) -> Result<u8, Failure> {
         Command::State(args) => print_json(&runtime.state(&args.id)?)?,
         Command::Kill(args) => kill(&runtime, &args)?,
         Command::Delete(args) => delete(&runtime, &args.id.id, args.force)?,
-        Command::List(args) => list(&runtime, &args)?,
+        Command::List(args) => list(&runtime, &args, log)?,
         Command::Ps(args) => ps(&runtime, &args)?,
         Command::Pause(args) => runtime.pause(&args.id)?,
         Command::Resume(args) => runtime.resume(&args.id)?,
@@ -223,8 +223,14 @@ fn delete(runtime: &Runtime, id: &str, force: bool) -> Result<(), Failure> {
     }
 }
 
-fn list(runtime: &Runtime, args: &ListArgs) -> Result<(), Failure> {
-    let states = runtime.list()?;
+fn list(runtime: &Runtime, args: &ListArgs, log: &Log) -> Result<(), Failure> {
+    let mut states = Vec::new();
+    for Entry { id, state } in runtime.entries()? {
+        match state {
+            Ok(state) => states.push(state),
+            Err(error) => log.warn(&format!("load container {id}: {error}")),
+        }
+    }
     if args.quiet {
         return print(&states.iter().map(|state| format!("{}\n", state.id)).collect::<String>());
     }

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
+    runc_rs::stop_ignoring_children();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
