@@ -58,12 +58,17 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
             warnings,
         })
     };
-    finish().inspect_err(|_: &Error| {
+    finish().map_err(|error: Error| {
         if let Some(pid) = Pid::from_raw(pid) {
             // It may have ended by itself.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         process::reap(pid);
+        // Of a container that ends meanwhile every step can fail in its own words; this is why.
+        match procinfo::open(record.pid, record.start_time) {
+            Some(_) => error,
+            None => Error::NotRunning(id.into()),
+        }
     })
 }
 
