@@ -81,6 +81,14 @@ impl Runtime {
         lifecycle::list(&self.root)
     }
 
+    /// The ids in the state directory, sorted, whether their containers can be read or not.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn ids(&self) -> Result<Vec<String>, Error> {
+        crate::store::ids(&self.root)
+    }
+
     /// Process ids of everything that runs in the container.
     ///
     /// # Errors
