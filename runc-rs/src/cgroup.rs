@@ -40,8 +40,8 @@ fn failed(error: &runc_rs_cgroups::Error) -> Error {
     Error::Process(format!("unable to apply cgroup configuration: {error}"))
 }
 
-/// Makes the cgroup's directories. One that exists must be empty.
-pub(crate) fn make(cgroup: &Cgroup) -> Result<(), Error> {
+/// A cgroup that exists must be empty: it is made the container's, who may be emptied and removed.
+pub(crate) fn check_free(cgroup: &Cgroup) -> Result<(), Error> {
     if cgroup.exists() {
         let there = pids_anywhere(cgroup)?.len();
         if there != 0 {
@@ -50,6 +50,11 @@ pub(crate) fn make(cgroup: &Cgroup) -> Result<(), Error> {
             )));
         }
     }
+    Ok(())
+}
+
+/// Makes the cgroup's directories.
+pub(crate) fn make(cgroup: &Cgroup) -> Result<(), Error> {
     cgroup.create().map_err(|error| failed(&error))
 }
 

@@ -129,11 +129,12 @@ fn build(
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    // Only what was made, or found empty, may be emptied and removed again: not a cgroup that is somebody else's.
-    cgroup::make(&prepared.cgroup)?;
-    undo.cgroup = Some(prepared.cgroup.clone());
+    // Only what is made, or was found empty, may be emptied and removed again: not a cgroup that is somebody else's.
+    cgroup::check_free(&prepared.cgroup)?;
     // From here on `delete` knows what to empty and remove, should we be killed.
     undo.directory.save(&record)?;
+    undo.cgroup = Some(prepared.cgroup.clone());
+    cgroup::make(&prepared.cgroup)?;
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
     cgroup::limit(&prepared.cgroup, &prepared.spec)?;
@@ -148,6 +149,8 @@ fn build(
         .map(|info| info.start_time)
         .ok_or_else(|| Error::Process("the container's process has ended".into()))?;
     undo.directory.save(&record)?;
+    // Until here our end would have been its end too.
+    say_go(&channel, pid)?;
     let console = hand_over(console, console_socket)?;
     announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
     Ok((pid, console))
@@ -206,6 +209,7 @@ fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
 }
@@ -328,8 +332,10 @@ fn converse(
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());
                 let state = hook_state(record, Status::Creating, pid);
-                hooks::run("prestart", &prepared.plan.hooks.prestart, &state)?;
-                hooks::run("createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
+                let process = open_pidfd(pid);
+                let watched = process.as_ref().map(AsFd::as_fd);
+                hooks::run_for(watched, "prestart", &prepared.plan.hooks.prestart, &state)?;
+                hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
             Some(Message::Go(_)) => {}

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -157,14 +157,11 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     let failed = |error: io::Error| Error::system("user namespace of an id-mapped mount", error);
     let (parent, child) = Channel::pair().map_err(failed)?;
     let pid = fork_into(&PidNamespace::Own, None, |_| {
-        let made = sys::unshare(libc::CLONE_NEWUSER).and_then(|()| child.send(&Message::Ready));
-        if made.is_ok() {
-            // Holds the namespace until the parent has it open, and closes its end.
-            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-            loop {
-                std::thread::park();
-            }
-        }
+        // Holds the namespace until the parent has it open and kills us, or is gone. So its end must not be open here too.
+        let _ = process::close_all_but(&[child.as_fd().as_raw_fd()])
+            .and_then(|()| sys::unshare(libc::CLONE_NEWUSER))
+            .and_then(|()| child.send(&Message::Ready))
+            .and_then(|()| child.receive());
         process::exit_now(1)
     })?;
     let result = match parent.receive() {

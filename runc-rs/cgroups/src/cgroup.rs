@@ -207,6 +207,15 @@ impl Cgroup {
         freezer::thaw(self)
     }
 
+    /// Thaws the cgroup and every one beneath it, which its own processes may have frozen. A cgroup that is gone is thawed, and so is
+    /// one without a freezer.
+    ///
+    /// # Errors
+    /// A state that cannot be written.
+    pub fn thaw_all(&self) -> Result<()> {
+        freezer::thaw_all(self)
+    }
+
     /// Whether the cgroup is frozen.
     ///
     /// # Errors
@@ -302,6 +311,8 @@ fn remove_tree(directory: &Path, depth: usize) -> Result<()> {
         Err(e) if e.raw_os_error() == Some(libc::EBUSY) && depth < MAX_DEPTH => {}
         Err(e) => return Err(Error::io("rmdir", directory)(e)),
     }
+    // Busy is also what any mount point is: nothing is looked for where no cgroup is.
+    Dir::open(directory)?;
     for child in children(directory)? {
         remove_tree(&child, depth + 1)?;
     }

@@ -16,6 +16,12 @@ const CGROUP2_MAGIC: u64 = 0x6367_7270;
 /// The most that is read of a control file; `memory.stat` and `cgroup.procs` of thousands stay far below.
 const READ_LIMIT: u64 = 8 << 20;
 
+/// Whether `path` is a directory of a cgroup filesystem. Links are not followed.
+#[must_use]
+pub fn is_cgroup(path: &Path) -> bool {
+    Dir::open(path).is_ok()
+}
+
 /// An open cgroup directory.
 #[derive(Debug)]
 pub(crate) struct Dir {

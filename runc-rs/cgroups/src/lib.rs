@@ -49,6 +49,7 @@ pub mod stats;
 mod sys;
 
 pub use cgroup::{Cgroup, FreezerState};
+pub use dir::is_cgroup;
 pub use error::{Error, Result};
 pub use host::{Driver, Host, Mode};
 pub use oom::OomNotifier;

@@ -107,7 +107,9 @@ impl Context<'_> {
             return Ok(());
         }
         self.progress.pid.set(self.wait_go()?);
-        self.cgroup_files.enter(self.progress.birth.get())
+        self.cgroup_files.enter(self.progress.birth.get())?;
+        finish::reset_affinity();
+        Ok(())
     }
 
     /// Moves into the cgroup and makes it the root of a cgroup namespace, where one is asked for.
@@ -334,7 +336,9 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
         .channel
         .send(&Message::Ready)
         .step(|| "tell the parent")
-        .and_then(|()| wait_for_start(context));
+        // A parent that dies before it has written down who we are leaves nobody who could find us.
+        .and_then(|()| read_one(&context.channel, "wait until the parent has written us down"))
+        .and_then(|()| read_one(&context.fifo, "read the start fifo"));
     if let Err(fail) = waited {
         return fail;
     }
@@ -357,14 +361,16 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     program.execute(context.preserve_fds)
 }
 
-fn wait_for_start(context: &Context<'_>) -> Result<(), Fail> {
-    let mut byte = [0_u8; 1];
+/// Waits for something to read, by the one call that a filter that is in force already must allow anyway.
+fn read_one(from: impl std::os::fd::AsFd, what: &'static str) -> Result<(), Fail> {
+    let mut bytes = [0_u8; 8];
     loop {
-        match rustix::io::read(&context.fifo, &mut byte) {
-            Ok(1) => return Ok(()),
-            Ok(_) => return Err(Fail::new("the start fifo is closed")),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).step(|| "read the start fifo"),
+        match rustix::io::read(from.as_fd(), &mut bytes) {
+            Ok(0) => return Err(Fail(format!("{what}: the other end is closed"))),
+            Ok(_) => return Ok(()),
+            // As in `Channel::receive`.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+            Err(error) => return Err(error).step(|| what),
         }
     }
 }

@@ -132,6 +132,13 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Gives `SIGCHLD` its default action. A program that was started with the signal ignored (the disposition survives `execve`) could wait for
+/// no child: the kernel would reap them all. For the start of a program's `main`; a library leaves its program's signals alone.
+pub fn stop_ignoring_children() {
+    // SAFETY: SIG_DFL installs no handler, and the number is a valid one.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Closes every descriptor from 3 on that is not in `keep` (sorted ascending).
 pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut first: u32 = 3;

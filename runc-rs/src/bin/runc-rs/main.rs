@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Log::plain().fatal(&format!("unable to seal the runtime's own binary: {error}"));
         return ExitCode::FAILURE;
     }
+    runc_rs::stop_ignoring_children();
     let log = match Log::new(&global) {
         Ok(log) => log,
         Err(failure) => {

@@ -1,6 +1,8 @@
 //! `list`.
 
-use runc_rs::{Error, State};
+use std::io::Write;
+
+use runc_rs::{Entry, State};
 
 use crate::Failure;
 use crate::grammar::{Command, Count, Flag};
@@ -53,19 +55,14 @@ fn list(invocation: &Invocation) -> Result<u8, Failure> {
 
 /// The containers that can be read; of the others it is said why not, and the list goes on.
 fn states(invocation: &Invocation) -> Result<Vec<State>, Failure> {
-    let runtime = invocation.runtime();
     let mut states = Vec::new();
-    for id in runtime.ids()? {
-        match runtime.state(&id) {
+    for Entry { id, state } in invocation.runtime().entries()? {
+        match state {
             Ok(state) => states.push(state),
-            // Removed meanwhile, or not yet written.
-            Err(Error::NotFound(_)) => {}
             Err(error) => {
+                let line = format!("load container {id}: {error}\n");
                 // With a closed standard error there is nobody to tell.
-                let _ = std::io::Write::write_all(
-                    &mut std::io::stderr(),
-                    format!("load container {id}: {error}\n").as_bytes(),
-                );
+                let _ = std::io::stderr().write_all(line.as_bytes());
             }
         }
     }

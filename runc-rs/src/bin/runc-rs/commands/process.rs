@@ -101,8 +101,9 @@ fn add_capabilities(mut sets: LinuxCapabilities, names: &[String], warnings: &mu
 
 fn user(values: &Values, default: &User) -> Result<User, Failure> {
     let mut user = default.clone();
-    if let Some(text) = values.text("user")? {
-        let (uid, gid) = parse_user(text)?;
+    if values.is_set("user") {
+        // An empty one is an error too, not the default, which may be root.
+        let (uid, gid) = parse_user(values.text("user")?.unwrap_or_default())?;
         user.set_uid(uid);
         if let Some(gid) = gid {
             user.set_gid(gid);
