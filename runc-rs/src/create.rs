@@ -209,6 +209,7 @@ fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
 }

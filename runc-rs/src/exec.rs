@@ -90,6 +90,7 @@ fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> 
 fn plan(process: &Process, record: &Record, io: &Io, warnings: &mut Vec<String>) -> Result<ProcessPlan, Error> {
     let mut plan = plan_process(process, warnings)?;
     plan.capabilities = plan.capabilities.or(record.capabilities);
+    record.inherited.complete(&mut plan, process.user().umask().is_some());
     check_io(plan.terminal, io)?;
     Ok(plan)
 }
@@ -125,7 +126,12 @@ fn fork(
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
     };
-    let cgroup2 = cgroup::unified(&group);
+    // A process that is born in the cgroup was never anywhere else: its first processors have to be set before.
+    let cgroup2 = if plan.cpu_affinity.initial.is_empty() {
+        cgroup::unified(&group)
+    } else {
+        None
+    };
     let pid = fork_into(&pid_namespace, cgroup2.as_ref().map(AsFd::as_fd), |birth| {
         join::run(&context, birth)
     })?;

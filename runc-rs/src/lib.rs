@@ -16,7 +16,7 @@
 //! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
-//! | `store`, `record` | the state directory |
+//! | `store`, `record`, `inherited` | the state directory |
 //! | `inroot` | paths beneath a root |
 //! | [`sealed`] | the program runs from a read-only copy of itself |
 //! | `sys` | raw system calls: the only `unsafe` code |
@@ -31,6 +31,7 @@ mod error;
 mod exec;
 mod features;
 mod hooks;
+mod inherited;
 mod init;
 mod inroot;
 mod lifecycle;

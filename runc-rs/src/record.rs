@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::inherited::Inherited;
 use crate::plan::Hooks;
 use crate::seccomp::Listener;
 use crate::sys::credentials::CapabilityMasks;
@@ -48,6 +49,9 @@ pub(crate) struct Record {
     /// Capabilities of processes that do not name any.
     pub(crate) capabilities: Option<CapabilityMasks>,
     pub(crate) no_new_privileges: bool,
+    /// What processes of `exec` take over.
+    #[serde(default)]
+    pub(crate) inherited: Inherited,
     /// Only `poststart` and `poststop` are kept: the others have run.
     pub(crate) hooks: Hooks,
 }

@@ -13,7 +13,7 @@ use super::fail::{Fail, Step};
 use super::passwd;
 use super::procfs::Procfs;
 use crate::plan::process::ProcessPlan;
-use crate::sys::{credentials, process};
+use crate::sys::{credentials, process, scheduling};
 use crate::words::Words;
 
 /// What `execve` will be called with.
@@ -47,7 +47,11 @@ pub(crate) fn set_labels(plan: &ProcessPlan) -> Result<(), Fail> {
         procfs
             .write("self/attr/apparmor/exec", value.as_bytes())
             .or_else(|_| procfs.write("self/attr/exec", value.as_bytes()))
-            .map_err(|Fail(why)| Fail(format!("unable to apply apparmor profile: {why}")))?;
+            .map_err(|Fail(why)| {
+                Fail(format!(
+                    "unable to apply apparmor profile: apparmor failed to apply profile: {why}"
+                ))
+            })?;
     }
     if let Some(label) = &plan.selinux_label {
         Procfs::new()?
@@ -57,18 +61,27 @@ pub(crate) fn set_labels(plan: &ProcessPlan) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Personality, scheduling, I/O class: what needs privileges that are dropped next.
+/// Personality, memory nodes, scheduling, I/O class: what needs privileges that are dropped next.
 pub(crate) fn set_scheduling(plan: &ProcessPlan) -> Result<(), Fail> {
     if let Some(personality) = plan.personality {
-        credentials::set_personality(personality).step(|| "personality")?;
+        scheduling::set_personality(personality).step(|| "personality")?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        scheduling::set_memory_policy(policy.mode, &policy.nodes).step(|| "error setting memory policy")?;
     }
     if let Some(scheduler) = &plan.scheduler {
-        credentials::set_scheduler(scheduler).step(|| "setting scheduler")?;
+        scheduling::set_scheduler(scheduler).step(|| "error setting scheduler")?;
     }
     if let Some((class, level)) = plan.io_priority {
-        credentials::set_io_priority(class, level).step(|| "failed to set io priority")?;
+        scheduling::set_io_priority(class, level).step(|| "failed to set io priority")?;
     }
     Ok(())
+}
+
+/// All processors that the cgroup has: a container does not inherit those that its caller happened to be bound to (runc since 1.4).
+pub(crate) fn reset_affinity() {
+    // Processors that are isolated, or a kernel that refuses: then it stays as it is.
+    let _ = scheduling::set_affinity(&[u64::MAX; 128]);
 }
 
 /// Privileges down to what the plan grants, and into the working directory.

@@ -16,7 +16,7 @@ use crate::hooks::HookState;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::spawn::Birth;
-use crate::sys::{mounts as sys, process};
+use crate::sys::{mounts as sys, process, scheduling};
 
 /// Everything the child of `exec` needs.
 pub(crate) struct JoinContext<'a> {
@@ -54,7 +54,7 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     keep.extend(context.listener.iter().map(AsRawFd::as_raw_fd));
     keep.extend(context.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
     quarantine(&with_preserved(keep, context.preserve_fds))?;
-    context.cgroup_files.enter(birth)?;
+    enter_cgroup(context, birth)?;
     finish::set_rlimits(plan)?;
     sys::setns(&context.init, context.namespaces).step(|| "setns to the container's namespaces")?;
     if context.namespaces & libc::CLONE_NEWUSER != 0 {
@@ -87,6 +87,21 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
         filter.load(handover.as_ref())?;
     }
     Err(program.execute(context.preserve_fds))
+}
+
+/// Into the container's cgroup, on the processors asked for before and after.
+fn enter_cgroup(context: &JoinContext<'_>, birth: Birth) -> Result<(), Fail> {
+    let affinity = &context.plan.cpu_affinity;
+    if !affinity.initial.is_empty() {
+        scheduling::set_affinity(&affinity.initial).step(|| "error setting initial CPU affinity")?;
+    }
+    context.cgroup_files.enter(birth)?;
+    if !affinity.last.is_empty() {
+        scheduling::set_affinity(&affinity.last).step(|| "error setting CPU affinity")?;
+    } else if affinity.is_empty() {
+        finish::reset_affinity();
+    }
+    Ok(())
 }
 
 fn make_console(context: &JoinContext<'_>) -> Result<OwnedFd, Fail> {

@@ -107,7 +107,9 @@ impl Context<'_> {
             return Ok(());
         }
         self.progress.pid.set(self.wait_go()?);
-        self.cgroup_files.enter(self.progress.birth.get())
+        self.cgroup_files.enter(self.progress.birth.get())?;
+        finish::reset_affinity();
+        Ok(())
     }
 
     /// Moves into the cgroup and makes it the root of a cgroup namespace, where one is asked for.
