@@ -19,7 +19,7 @@ pub(crate) fn of(pid: i32) -> Result<Cgroup> {
     let mountinfo = read(Path::new("/proc/self/mountinfo"))?;
     let own = read(Path::new(&format!("/proc/{pid}/cgroup")))?;
     let host = Host::parse(&mountinfo, &own).map_err(|e| Error::Cgroup(e.to_string()))?;
-    Ok(Cgroup::load(directories(&host, |hierarchy| hierarchy.own.clone()), None))
+    Ok(Cgroup::load(directories(&host, |hierarchy| hierarchy.own.clone())))
 }
 
 /// Moves a process into the control group `path` of every hierarchy that has it.

@@ -10,7 +10,7 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::dir::{Dir, children};
 use crate::error::{Error, Result};
-use crate::host::{Host, Mode};
+use crate::host::{Driver, Host, Mode};
 use crate::systemd::{Manager, Unit};
 
 mod apply;
@@ -38,7 +38,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Error::NoDevices`] on a host with v1 controllers that lacks the devices controller.
-    pub fn new(host: &Host, path: &Path) -> Result<Self> {
+    pub fn new(host: &Host, path: &Path, driver: Driver) -> Result<Self> {
+        let Driver::Cgroupfs = driver;
         let paths: BTreeMap<String, PathBuf> = host.directories(path).into_iter().collect();
         if host.mode() != Mode::V2 && !paths.contains_key("devices") {
             return Err(Error::NoDevices);
@@ -52,14 +53,20 @@ impl Cgroup {
     /// As [`Self::new`]; [`Error::SliceName`].
     pub fn of_unit(host: &Host, unit: Unit, manager: &Manager) -> Result<Self> {
         let path = Path::new("/").join(manager.control_group()).join(unit.path()?);
-        let mut cgroup = Self::new(host, &path)?;
+        let mut cgroup = Self::new(host, &path, Driver::Cgroupfs)?;
         cgroup.unit = Some(unit);
         Ok(cgroup)
     }
 
-    /// The cgroup whose directories and unit were saved from [`Self::paths`] and [`Self::unit`].
-    pub fn load(paths: BTreeMap<String, PathBuf>, unit: Option<Unit>) -> Self {
-        Self { paths, unit }
+    /// The cgroup whose directories were saved from [`Self::paths`].
+    pub fn load(paths: BTreeMap<String, PathBuf>) -> Self {
+        Self { paths, unit: None }
+    }
+
+    /// The same, as that of a unit that was saved from [`Self::unit`].
+    #[must_use]
+    pub fn with_unit(self, unit: Option<Unit>) -> Self {
+        Self { unit, ..self }
     }
 
     /// The systemd unit, where systemd made the cgroup.

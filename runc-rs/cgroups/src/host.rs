@@ -19,6 +19,15 @@ pub enum Mode {
     V2,
 }
 
+/// Who makes the directories of [`crate::Cgroup::new`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// This crate makes the directories itself.
+    #[default]
+    Cgroupfs,
+}
+
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {

@@ -1,7 +1,7 @@
 //! Cgroups below a container's, for further processes of it; and the ownership of a cgroup that is handed to a container.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Cgroup, UNIFIED};
 use crate::dir::Dir;
@@ -16,7 +16,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Error::NotSubCgroup`] for a path that leads out, [`Error::SubCgroupController`].
-    pub fn below(&self, paths: &BTreeMap<String, String>) -> Result<Self> {
+    pub fn below(&self, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
         let mut below = self.clone();
         if let Some(path) = paths.get(UNIFIED) {
             let path = descend(path)?;
@@ -57,13 +57,13 @@ impl Cgroup {
 }
 
 /// The path, relative and without detours; one that climbs above its beginning is refused.
-fn descend(path: &str) -> Result<std::path::PathBuf> {
-    let mut clean = std::path::PathBuf::new();
-    for component in Path::new(path).components() {
+fn descend(path: &Path) -> Result<PathBuf> {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
         match component {
             Component::Normal(name) => clean.push(name),
             Component::ParentDir if clean.pop() => {}
-            Component::ParentDir => return Err(Error::NotSubCgroup(path.to_owned())),
+            Component::ParentDir => return Err(Error::NotSubCgroup(path.display().to_string())),
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
         }
     }
@@ -74,10 +74,10 @@ fn descend(path: &str) -> Result<std::path::PathBuf> {
 mod tests {
     use super::*;
 
-    fn below(pairs: &[(&str, &str)]) -> Result<BTreeMap<String, std::path::PathBuf>> {
+    fn below(pairs: &[(&str, &str)]) -> Result<BTreeMap<String, PathBuf>> {
         let paths = [("cpu", "/v1/cpu/c"), ("", "/v2/c")].map(|(k, v)| (k.to_owned(), v.into()));
-        let wanted = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Ok(Cgroup::load(paths.into(), None).below(&wanted)?.paths)
+        let wanted = pairs.iter().map(|(k, v)| ((*k).to_owned(), v.into())).collect();
+        Ok(Cgroup::load(paths.into()).below(&wanted)?.paths)
     }
 
     #[test]

@@ -198,7 +198,9 @@ pub fn rounded_quota(cpu: &LinuxCpu) -> Option<i64> {
     let period = cpu.period().filter(|period| *period != 0).unwrap_or(DEFAULT_PERIOD);
     let rounded = u128::from(quota_per_second(quota, period)) * u128::from(period) / 1_000_000;
     // What overflowed on the way is left as it was.
-    i64::try_from(rounded).ok().filter(|rounded| rounded.unsigned_abs() >= quota)
+    i64::try_from(rounded)
+        .ok()
+        .filter(|rounded| rounded.unsigned_abs() >= quota)
 }
 
 /// The property of one key of `linux.resources.unified`; none for what systemd has no word for.
