@@ -87,7 +87,8 @@ fn broken_records_concern_nobody_else() {
     let whole = fs::read(good.state_root().join(&good.id).join("state.json")).unwrap();
     let copy = whole.clone();
     let future = String::from_utf8_lossy(&whole).replace("\"version\":1", "\"version\":99999");
-    let cases: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+    type Break = Box<dyn Fn(&Path)>;
+    let cases: Vec<(&str, Break)> = vec![
         ("empty", Box::new(|path| fs::write(path, "").unwrap())),
         (
             "cut off",

@@ -50,6 +50,7 @@ fn trace(mut command: Command, victim: Victim, at: usize) -> Attempt {
     unsafe {
         command.pre_exec(|| Ok(ptrace::traceme()?));
     }
+    #[allow(clippy::zombie_processes, reason = "waited for by the tracer")]
     let child = command.spawn().unwrap();
     let pid = Pid::from_raw(child.id().cast_signed());
     assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Stopped(..)));
