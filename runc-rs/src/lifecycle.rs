@@ -170,7 +170,7 @@ pub(crate) fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<(), 
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(not_running)?;
     match process::pidfd_send_signal(init.as_fd(), signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(not_running()),
-        result => result.map_err(|error| Error::system(format!("kill {} with {signal}", record.pid), error))?,
+        result => result.map_err(|error| Error::system("unable to signal init", error))?,
     }
     // On v1 a frozen process does not even die.
     if signal == libc::SIGKILL && is_paused(&record)? {
