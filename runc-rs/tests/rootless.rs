@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use common::{Bundle, Outcome, User};
+use common::{Bundle, Outcome};
 use serde_json::json;
 
 /// What a container of an ordinary user sees of itself.
@@ -152,7 +152,16 @@ fn ranges_are_mapped_by_newuidmap_and_leave_no_group_of_the_host() {
     );
     // As the container's root, and as somebody else: neither has the host's group, which would show as 65534.
     for user in ["0:0", "1000:1001"] {
-        let groups = bundle.exec(&["-u", user, "/bin/grep", "Groups", "/proc/self/status"]).ok();
+        let args = [
+            "exec",
+            "-u",
+            user,
+            &bundle.id,
+            "/bin/grep",
+            "Groups",
+            "/proc/self/status",
+        ];
+        let groups = bundle.call(&args).ok();
         assert_eq!(groups, "Groups:\t5 6 \n", "{user}");
     }
     let made = loop {
@@ -172,76 +181,66 @@ fn ranges_are_mapped_by_newuidmap_and_leave_no_group_of_the_host() {
 
 #[test]
 fn what_cannot_be_had_is_refused_in_runcs_words() {
-    type Change = fn(&mut Bundle);
-    let table: [(Change, &str); 12] = [
+    // A namespace list without the user's, in which mappings mean nothing.
+    let namespaces = json!([{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}]);
+    let of_root = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let table = [
         (
-            |b| {
-                let namespaces = b.config["linux"]["namespaces"].as_array_mut().unwrap();
-                namespaces.retain(|namespace| namespace["type"] != "user");
-                b.config["linux"].as_object_mut().unwrap().remove("uidMappings");
-                b.config["linux"].as_object_mut().unwrap().remove("gidMappings");
-            },
+            vec![
+                ("/linux/namespaces", namespaces),
+                ("/linux/uidMappings", json!(null)),
+                ("/linux/gidMappings", json!(null)),
+            ],
             "rootless container requires user namespaces",
         ),
         (
-            |b| drop(b.set("/linux/uidMappings", json!([]))),
+            vec![("/linux/uidMappings", json!([]))],
             "user namespaces enabled, but no uid mappings found",
         ),
         (
-            |b| drop(b.set("/linux/cgroupsPath", json!("/runcrs-refused"))),
+            vec![("/linux/cgroupsPath", json!("/runcrs-refused"))],
             "unable to apply cgroup configuration: mkdir /sys/fs/cgroup/",
         ),
         (
-            |b| drop(b.set("/linux/resources", json!({"pids": {"limit": 10}}))),
+            vec![("/linux/resources", json!({"pids": {"limit": 10}}))],
             "cannot set pids limit: container could not join or create cgroup",
         ),
         (
-            |b| drop(b.set("/linux/resources", json!({"memory": {"limit": 10_000_000}}))),
+            vec![("/linux/resources", json!({"memory": {"limit": 10_000_000}}))],
             "cannot set memory limit: container could not join or create cgroup",
         ),
         (
-            |b| drop(b.push("/mounts/2/options", json!("gid=5"))),
+            vec![("/mounts/2/options", json!(["newinstance", "gid=5"]))],
             "cannot specify gid= mount options for unmapped gid in rootless containers",
         ),
         (
-            |b| drop(b.push("/mounts/1/options", json!("uid=77"))),
+            vec![("/mounts/1/options", json!(["mode=755,uid=77"]))],
             "cannot specify uid= mount options for unmapped uid in rootless containers",
         ),
         (
-            |b| drop(b.set("/process/user/uid", json!(5))),
+            vec![("/process/user/uid", json!(5))],
             "cannot set uid to unmapped user in user namespace",
         ),
         (
-            |b| drop(b.set("/process/user/gid", json!(5))),
+            vec![("/process/user/gid", json!(5))],
             "cannot set gid to unmapped user in user namespace",
         ),
         (
-            |b| drop(b.set("/process/user/additionalGids", json!([5]))),
+            vec![("/process/user/additionalGids", json!([5]))],
             "cannot set any additional groups in a rootless container",
         ),
+        // Ids of somebody else.
         (
-            // Ids of somebody else.
-            |b| {
-                drop(b.set(
-                    "/linux/uidMappings",
-                    json!([{"containerID": 0, "hostID": 0, "size": 1}]),
-                ))
-            },
+            vec![("/linux/uidMappings", of_root.clone())],
             "failed to use newuid map on ",
         ),
-        (
-            |b| {
-                drop(b.set(
-                    "/linux/gidMappings",
-                    json!([{"containerID": 0, "hostID": 0, "size": 1}]),
-                ))
-            },
-            "failed to use newgid map on ",
-        ),
+        (vec![("/linux/gidMappings", of_root)], "failed to use newgid map on "),
     ];
-    for (change, words) in table {
+    for (changes, words) in table {
         let mut bundle = Bundle::of_user();
-        change(&mut bundle);
+        for (pointer, value) in changes {
+            bundle.set(pointer, value);
+        }
         let error = bundle.run().err();
         assert!(error.contains(words), "{words}: {error}");
         bundle.assert_nothing_left();
@@ -285,7 +284,11 @@ fn rootless_false_forgives_no_cgroup() {
     bundle.assert_nothing_left();
     bundle.call(&["--rootless", "true", "run", &bundle.id]).ok();
     bundle.call(&["--rootless", "auto", "run", &bundle.id]).ok();
-    bundle.call(&["--rootless", "neither", "run", &bundle.id]).err();
+    let error = bundle.call(&["--rootless", "neither", "run", &bundle.id]).err();
+    assert!(
+        error.contains("parsing \"neither\": invalid syntax") || error.contains("parsing \\\"neither\\\""),
+        "{error}"
+    );
 }
 
 /// Without a cgroup namespace the host's hierarchies must not be writable: bound with `/sys`, or mounted.
