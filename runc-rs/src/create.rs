@@ -25,15 +25,15 @@ use crate::sys::process;
 use crate::{Error, Status, cgroup, procinfo, sockets};
 
 /// Everything that is known before anything is made.
-struct Prepared {
-    plan: Plan,
-    spec: Spec,
-    filter: Option<Filter>,
-    host: Host,
-    cgroup: Cgroup,
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) spec: Spec,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) host: Host,
+    pub(crate) cgroup: Cgroup,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Creates container `id` in the state directory `root`.
@@ -73,7 +73,7 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 }
 
 /// Reads and checks all input.
-fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let bundle = options
         .bundle
         .canonicalize()
@@ -176,7 +176,7 @@ pub(crate) fn announce(pid: i32, pid_file: Option<&Path>, pidfd_socket: Option<&
     Ok(())
 }
 
-fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
+pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
     let plan = &prepared.plan;
     let mut hooks = crate::plan::Hooks::default();
     hooks.poststart.clone_from(&plan.hooks.poststart);
@@ -365,17 +365,17 @@ pub(crate) fn died(pid: i32) -> String {
 }
 
 /// What has been made so far, to be taken back when the rest fails.
-struct Undo {
-    directory: Directory,
-    cgroup: Option<Cgroup>,
-    pid: Option<i32>,
+pub(crate) struct Undo {
+    pub(crate) directory: Directory,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
-    poststop: Option<Record>,
+    pub(crate) poststop: Option<Record>,
 }
 
 impl Undo {
     /// Takes everything back. Best effort: the error that led here is the one to report.
-    fn run(self) {
+    pub(crate) fn run(self) {
         if let Some(pid) = self.pid {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);

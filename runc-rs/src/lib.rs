@@ -15,6 +15,7 @@
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
 //! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
+//! | `criu` | checkpoint and restore |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
 //! | `store`, `record` | the state directory |
 //! | `inroot` | paths beneath a root |
@@ -26,6 +27,7 @@ mod cgroup;
 mod channel;
 mod checks;
 mod create;
+mod criu;
 mod error;
 mod exec;
 mod features;
@@ -49,6 +51,7 @@ mod words;
 
 use std::path::Path;
 
+pub use criu::{CgroupsMode, CheckpointOptions, Migration, RestoreOptions};
 pub use error::Error;
 pub use features::features;
 pub use options::{CgroupManager, CreateOptions, Created, ExecOptions, Io};

@@ -11,7 +11,7 @@ pub(crate) mod fail;
 pub(crate) mod finish;
 pub(crate) mod join;
 mod mask;
-mod mount;
+pub(crate) mod mount;
 pub(crate) mod namespaces;
 mod passwd;
 mod procfs;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::checkpoint::{CheckpointArgs, RestoreArgs};
+
 /// In runc's layout: callers look for the lines `NAME version` and `spec:`. The last is [`runtime_spec::OCI_VERSION_MAX`], which a test
 /// compares.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
@@ -86,6 +88,10 @@ pub(crate) enum Command {
     Update(Box<UpdateArgs>),
     /// Display container events such as OOM notifications, cpu, memory, and IO usage statistics.
     Events(EventsArgs),
+    /// Checkpoint a running container.
+    Checkpoint(Box<CheckpointArgs>),
+    /// Restore a container from a previous checkpoint.
+    Restore(Box<RestoreArgs>),
     /// Create a new specification file.
     Spec(SpecArgs),
     /// Show the enabled features.

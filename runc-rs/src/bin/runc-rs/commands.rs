@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::args::{Cli, Command, CreateArgs, ExecArgs, Format, Global, KillArgs, ListArgs, PsArgs, RunArgs, SpecArgs};
 use crate::foreground::{self, Signals};
 use crate::log::Log;
-use crate::{events, process, signals, update};
+use crate::{checkpoint, events, process, signals, update};
 
 /// Runs the command; returns the exit code.
 pub(crate) fn dispatch(cli: Cli, log: &Log) -> Result<u8, Failure> {
@@ -34,6 +34,8 @@ pub(crate) fn dispatch(cli: Cli, log: &Log) -> Result<u8, Failure> {
         Command::Resume(args) => runtime.resume(&args.id)?,
         Command::Update(args) => runtime.update(&args.id.id, &update::resources(&args)?)?,
         Command::Events(args) => events::events(&runtime, &args)?,
+        Command::Checkpoint(args) => checkpoint::checkpoint(&runtime, *args, log)?,
+        Command::Restore(args) => return checkpoint::restore(&runtime, *args, log),
         Command::Spec(args) => spec(&args, &global)?,
         Command::Features => print_json(&runc_rs::features())?,
     }

@@ -1,6 +1,7 @@
 //! `runc-rs`: runc's command line over the library.
 
 mod args;
+mod checkpoint;
 mod commands;
 mod events;
 mod foreground;
