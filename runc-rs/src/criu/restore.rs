@@ -29,7 +29,7 @@ pub(crate) fn restore(root: &Path, id: &str, mut options: RestoreOptions) -> Res
     crate::store::check_id(id)?;
     check_version(&options)?;
     let directories = Directories::find(&options.common, false)?;
-    let prepared = prepare(id, &mut options.create)?;
+    let mut prepared = prepare(id, &mut options.create)?;
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
         directory,
@@ -37,7 +37,7 @@ pub(crate) fn restore(root: &Path, id: &str, mut options: RestoreOptions) -> Res
         pid: None,
         poststop: None,
     };
-    match build(&prepared, &mut undo, id, options, &directories) {
+    match build(&mut prepared, &mut undo, id, options, &directories) {
         Ok((pid, console)) => Ok(Created {
             pid,
             pidfd: open_pidfd(pid),
@@ -72,7 +72,7 @@ struct Restored {
 }
 
 fn build(
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     undo: &mut Undo,
     id: &str,
     options: RestoreOptions,
@@ -89,9 +89,12 @@ fn build(
     let at = undo.directory.path().join("criu-root");
     let made = std::fs::DirBuilder::new().mode(0o700).create(&at);
     made.map_err(|error| Error::file("mkdir", &at, error))?;
-    cgroup::make(&prepared.cgroup)?;
-    undo.cgroup = Some(prepared.cgroup.clone());
+    cgroup::check_free(&prepared.cgroup)?;
     undo.directory.save(&record)?;
+    undo.cgroup = Some(prepared.cgroup.clone());
+    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    let prepared = &*prepared;
+    record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (mut message, files) = restore_options(prepared, &options, directories, &at)?;
     let (pid_file, pidfd_socket) = (options.create.pid_file.clone(), options.create.pidfd_socket.clone());
     let stdio = streams(options.create.io);
@@ -108,7 +111,7 @@ fn build(
         .cgroup
         .add(session.pid)
         .map_err(|error| Error::Cgroup(error.to_string()))?;
-    cgroup::limit(&prepared.cgroup, &prepared.spec)?;
+    cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
     for root in external::cgroup_roots(session.pid)? {
         message.message(opts::CGROUP_ROOT, &root);
     }

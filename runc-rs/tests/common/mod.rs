@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Applets that the tests' scripts call.
-const APPLETS: [&str; 26] = [
+const APPLETS: [&str; 31] = [
     "sh", "sleep", "cat", "ls", "mount", "id", "touch", "mkdir", "env", "echo", "stat", "readlink", "grep", "hostname",
-    "ps", "true", "false", "tty", "stty", "ip", "rm", "ln", "kill", "umount", "dd", "head",
+    "ps", "true", "false", "tty", "stty", "ip", "rm", "ln", "kill", "umount", "dd", "head", "uname", "ionice", "chrt",
+    "awk", "sed",
 ];
 
 pub struct Bundle {

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::Cgroup;
-use crate::dir::Dir;
+use crate::dir::{Dir, children};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -74,6 +74,32 @@ pub(super) fn thaw(cgroup: &Cgroup) -> Result<()> {
     } else {
         dir.write("cgroup.freeze", "0")
     }
+}
+
+/// Thaws the cgroup and every cgroup beneath it.
+pub(super) fn thaw_all(cgroup: &Cgroup) -> Result<()> {
+    let (path, v1) = match place(cgroup) {
+        Err(Error::NoController { .. }) => return Ok(()),
+        place => place?,
+    };
+    let (file, value) = if v1 {
+        ("freezer.state", "THAWED")
+    } else {
+        ("cgroup.freeze", "0")
+    };
+    let gone = |e: &Error| matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV));
+    let mut open = vec![path.to_owned()];
+    while let Some(directory) = open.pop() {
+        match Dir::open(&directory).and_then(|d| d.write(file, value)) {
+            Err(e) if gone(&e) => continue,
+            other => other?,
+        }
+        match children(&directory) {
+            Err(e) if gone(&e) => {}
+            below => open.extend(below?),
+        }
+    }
+    Ok(())
 }
 
 /// Freezes by v1; the state at the last look when it was not to be had.
