@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`Runtime`] | the operations |
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
-//! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
+//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
 //! | `store`, `record`, `inherited` | the state directory |
@@ -43,6 +43,7 @@ mod runtime;
 pub mod sealed;
 mod seccomp;
 mod sockets;
+mod sources;
 mod spawn;
 mod state;
 mod store;
