@@ -17,6 +17,7 @@
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
 //! | `store`, `record`, `inherited` | the state directory |
+//! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
 //! | [`sealed`] | the program runs from a read-only copy of itself |
 //! | `sys` | raw system calls: the only `unsafe` code |
@@ -31,6 +32,7 @@ mod error;
 mod exec;
 mod features;
 mod hooks;
+mod idmap;
 mod inherited;
 mod init;
 mod inroot;
@@ -39,6 +41,7 @@ mod options;
 mod plan;
 mod procinfo;
 mod record;
+pub mod rootless;
 mod runtime;
 pub mod sealed;
 mod seccomp;

@@ -13,6 +13,10 @@ use crate::store::{Directory, ids};
 use crate::sys::process;
 use crate::{Entry, Error, State, Status, hooks, procinfo};
 
+/// runc's words for processes that no cgroup holds together.
+const UNREACHABLE: &str =
+    "failed to kill all processes, possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)";
+
 /// The container's cgroup.
 pub(crate) fn cgroup(record: &Record) -> Cgroup {
     Cgroup::load(record.cgroup_paths.clone())
@@ -154,15 +158,19 @@ pub(crate) fn record(root: &Path, id: &str) -> Result<Record, Error> {
 
 pub(crate) fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<(), Error> {
     let record = record(root, id)?;
-    // With a shared pid namespace the end of the first process ends nobody else.
-    if all || (signal == libc::SIGKILL && !record.own_pid_namespace) {
+    // With a shared pid namespace the end of the first process ends nobody else. Without a cgroup nobody else can be found.
+    let contained = !record.cgroup_paths.is_empty();
+    if contained && (all || (signal == libc::SIGKILL && !record.own_pid_namespace)) {
         return kill_all(&cgroup(&record), signal);
+    }
+    if all && !(signal == libc::SIGKILL && record.own_pid_namespace) {
+        return Err(Error::Cgroup(UNREACHABLE.into()));
     }
     let not_running = || Error::NotRunning(id.into());
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(not_running)?;
     match process::pidfd_send_signal(init.as_fd(), signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(not_running()),
-        result => result.map_err(|error| Error::system(format!("kill {} with {signal}", record.pid), error))?,
+        result => result.map_err(|error| Error::system("unable to signal init", error))?,
     }
     // On v1 a frozen process does not even die.
     if signal == libc::SIGKILL && is_paused(&record)? {
@@ -176,6 +184,9 @@ pub(crate) fn pause(root: &Path, id: &str) -> Result<(), Error> {
     let _lock = directory.lock()?;
     let record = directory.load()?;
     match status(&record, &directory)? {
+        Status::Running | Status::Created if record.cgroup_paths.is_empty() => Err(Error::Cgroup(
+            "cannot toggle freezer: cgroups not configured for container".into(),
+        )),
         Status::Running | Status::Created => cgroup(&record).freeze().map_err(|error| failed(&error)),
         status => Err(wrong(&record, status, "container not running")),
     }
@@ -202,5 +213,12 @@ pub(crate) fn update(root: &Path, id: &str, resources: &LinuxResources) -> Resul
 }
 
 pub(crate) fn processes(root: &Path, id: &str) -> Result<Vec<i32>, Error> {
-    cgroup(&record(root, id)?).pids().map_err(|error| failed(&error))
+    let record = record(root, id)?;
+    if record.cgroup_paths.is_empty() {
+        // runc walks a path that is empty.
+        return Err(Error::Cgroup(
+            "unable to get all container pids: lstat : no such file or directory".into(),
+        ));
+    }
+    cgroup(&record).pids().map_err(|error| failed(&error))
 }

@@ -35,6 +35,9 @@ pub(crate) struct Record {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The cgroup's directories by controller.
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The cgroup was to be had or not: errors of entering it are forgiven.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) rootless: bool,
     /// `CLONE_NEW*` flags of the namespaces that `exec` joins.
     pub(crate) namespaces: i32,
     /// Whether the pid namespace was made for this container: its end ends all processes.

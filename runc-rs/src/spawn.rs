@@ -165,7 +165,7 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
         process::exit_now(1)
     })?;
     let result = match parent.receive() {
-        Ok(Some(Message::Ready)) => write_maps(pid, uids, gids).and_then(|()| {
+        Ok(Some(Message::Ready)) => crate::idmap::write(pid, uids, gids).and_then(|()| {
             let path = format!("/proc/{pid}/ns/user");
             File::open(&path)
                 .map(OwnedFd::from)
@@ -179,13 +179,4 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     }
     process::reap(pid);
     result
-}
-
-/// Writes the mappings of a user namespace that process `pid` has just made. Each map is one write, as the kernel demands.
-pub(crate) fn write_maps(pid: i32, uids: &str, gids: &str) -> Result<(), Error> {
-    for (file, map) in [("uid_map", uids), ("gid_map", gids)] {
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::write(&path, map).map_err(|error| Error::file("write", path, error))?;
-    }
-    Ok(())
 }

@@ -115,6 +115,14 @@ impl Dir {
         })
     }
 
+    /// Gives a control file, or with `.` the directory itself, to a user.
+    pub(crate) fn chown(&self, file: &str, uid: u32) -> Result<()> {
+        let user = Some(rustix::fs::Uid::from_raw(uid));
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&self.fd, file, user, None, flags)
+            .map_err(|e| Error::io("chown", &self.path.join(file))(e.into()))
+    }
+
     /// Whether the directory has this control file.
     pub(crate) fn has(&self, file: &str) -> bool {
         rustix::fs::accessat(&self.fd, file, rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty()).is_ok()

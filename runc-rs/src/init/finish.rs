@@ -92,9 +92,9 @@ pub(crate) fn drop_privileges(plan: &ProcessPlan) -> Result<(), Fail> {
     credentials::keep_capabilities(true).step(|| "unable to set keep caps")?;
     own_streams(plan.uid)?;
     set_groups(&plan.groups)?;
-    credentials::set_gid(plan.gid).step(|| "setgid")?;
+    set_id(credentials::set_gid(plan.gid), "gid")?;
     let entered = chdir(&plan.cwd);
-    credentials::set_uid(plan.uid).step(|| "setuid")?;
+    set_id(credentials::set_uid(plan.uid), "uid")?;
     // Some directories only root may enter, some (on network filesystems) only the user.
     if entered.is_err() {
         chdir(&plan.cwd).step(|| {
@@ -134,7 +134,20 @@ fn set_groups(groups: &[u32]) -> Result<(), Fail> {
     match credentials::set_groups(groups) {
         // Denied in a user namespace: there were none to keep.
         Err(error) if groups.is_empty() && error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            Err(Fail::new("cannot set any additional groups in a rootless container"))
+        }
         result => result.step(|| "setgroups"),
+    }
+}
+
+/// EINVAL is an id that the user namespace does not map.
+fn set_id(result: io::Result<()>, kind: &str) -> Result<(), Fail> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(Fail(format!("cannot set {kind} to unmapped user in user namespace")))
+        }
+        result => result.step(|| format!("set{kind}")),
     }
 }
 

@@ -17,7 +17,7 @@ mod passwd;
 mod procfs;
 mod rootfs;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -40,8 +40,11 @@ pub(crate) struct Context<'a> {
     pub(crate) channel: Channel,
     /// Open for reading and writing: a read waits for `start`.
     pub(crate) fifo: OwnedFd,
-    /// Namespaces to join, without the pid namespace.
+    /// Namespaces to join, without a pid namespace that was joined before the fork.
     pub(crate) joins: Vec<(i32, OwnedFd)>,
+    /// Whether the process is to be hidden from others of its user: always, save for an ordinary user's that joins nobody, so that his
+    /// hooks and network helpers reach its namespaces.
+    pub(crate) hide: bool,
     pub(crate) cgroup_files: CgroupFiles,
     pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
     /// For each mount, what had to be made ready outside the container's user namespace.
@@ -69,6 +72,8 @@ pub(crate) struct Progress {
     in_cgroup_namespace: Cell<bool>,
     /// Its process id in the parent's namespace, once told.
     pid: Cell<i32>,
+    /// `/proc/self/timens_offsets`, opened while it still belonged to the process.
+    clocks: RefCell<Option<OwnedFd>>,
 }
 
 impl Context<'_> {
@@ -152,28 +157,38 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// A file that may not be written is passed over.
+    pub(crate) forgive: bool,
 }
 
 impl CgroupFiles {
     /// Moves the calling process into the cgroup; on v2 only when it was not born there.
     fn enter(&self, birth: Birth) -> Result<(), Fail> {
         use rustix::fs::{CWD, OFlags, openat};
+        use rustix::io::Errno;
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
-            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-            rustix::io::write(&fd, b"0").step(step)?;
+            let entered = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(|fd| rustix::io::write(&fd, b"0"));
+            match entered {
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
+                result => drop(result.step(step)?),
+            }
         }
         Ok(())
     }
 }
 
-/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and no process of a
-/// container may trace it or read its memory when it joins.
-pub(crate) fn quarantine(keep: &[RawFd]) -> Result<(), Fail> {
+/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and with `hide` no process of
+/// a container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd], hide: bool) -> Result<(), Fail> {
     process::close_all_but(keep).step(|| "close_range")?;
     process::reset_signals();
-    process::not_dumpable().step(|| "prctl PR_SET_DUMPABLE")
+    if hide {
+        process::set_dumpable(false).step(|| "prctl PR_SET_DUMPABLE")?;
+    }
+    Ok(())
 }
 
 /// Runs the child of `create`. Never returns.
@@ -202,7 +217,14 @@ fn stages(context: &Context<'_>) -> Result<Infallible, (Fail, bool)> {
 fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     let plan = context.plan;
     finish::set_oom_score(&plan.process)?;
-    quarantine(&context.needed())?;
+    let mut needed = context.needed();
+    if !plan.time_offsets.is_empty() {
+        let clocks = namespaces::open_clocks()?;
+        needed.push(clocks.as_raw_fd());
+        needed.sort_unstable();
+        context.progress.clocks.replace(Some(clocks));
+    }
+    quarantine(&needed, context.hide)?;
     rustix::process::umask(Mode::empty());
     if plan.namespaces.in_user_namespace() {
         // What only the host's root may do comes before the user namespace.

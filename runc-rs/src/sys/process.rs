@@ -206,11 +206,12 @@ pub(crate) fn pidfd_send_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<(
     Ok(())
 }
 
-/// Calling thread's ability to be dumped or traced by others of its user: off. `execve` switches it on again.
-pub(crate) fn not_dumpable() -> io::Result<()> {
+/// Whether others of the calling process's user may trace it, read its memory, and own its files in `/proc`. `execve` and changes of
+/// ids set it anew.
+pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
     // SAFETY: PR_SET_DUMPABLE takes an integer.
     check(libc::c_long::from(unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0)
     }))?;
     Ok(())
 }
