@@ -12,7 +12,7 @@ use runc_rs_cgroups::{Cgroup, Host};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::channel::{Channel, Message};
-use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
+use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
 use crate::init::{self, Context};
 use crate::options::{CgroupManager, CreateOptions, Created, Io};
@@ -89,6 +89,7 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared,
     plan.rootfs = check_rootfs(&plan.rootfs)?;
     check_io(plan.process.terminal, &options.io)?;
     check_labels(&plan)?;
+    check_root_propagation(&plan, options.no_pivot)?;
     let linux = spec.linux().as_ref();
     let filter = linux
         .and_then(|linux| linux.seccomp().as_ref())
@@ -236,11 +237,6 @@ pub(crate) fn streams(io: Io) -> Option<[OwnedFd; 3]> {
 fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOptions) -> Result<(Channel, i32), Error> {
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let plan = &prepared.plan;
-    let mut userns = Vec::new();
-    for mount in &plan.mounts {
-        let maps = mount.id_maps.as_ref();
-        userns.push(maps.map(|(uids, gids)| spawn::user_namespace(uids, gids)).transpose()?);
-    }
     let own_cgroup_namespace = plan.namespaces.has(libc::CLONE_NEWCGROUP);
     let context = Context {
         plan,
@@ -255,7 +251,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         hide: !is_unprivileged() || plan.namespaces.joins_any(),
         cgroup_files: cgroup::files(&prepared.cgroup, false),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
-        userns,
+        sources: crate::sources::prepare(plan, &prepared.joins)?,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,

@@ -61,12 +61,17 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         })
     };
     let finished: Result<Created, Error> = finish();
-    finished.inspect_err(|_| {
+    finished.map_err(|error| {
         if let Some(pid) = Pid::from_raw(pid) {
             // It may have ended by itself.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         process::reap(pid);
+        // Of a container that ends meanwhile every step can fail in its own words; this is why.
+        match procinfo::open(record.pid, record.start_time) {
+            Some(_) => error,
+            None => Error::NotRunning(id.into()),
+        }
     })
 }
 

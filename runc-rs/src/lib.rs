@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`Runtime`] | the operations |
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
-//! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
+//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `criu` | checkpoint and restore |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
@@ -48,6 +48,7 @@ mod runtime;
 pub mod sealed;
 mod seccomp;
 mod sockets;
+mod sources;
 mod spawn;
 mod state;
 mod store;

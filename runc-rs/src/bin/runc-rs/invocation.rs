@@ -52,7 +52,9 @@ impl Invocation {
         }
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
         match runtime_dir {
-            Some(dir) if !rustix::process::geteuid().is_root() => PathBuf::from(dir).join("runc-rs"),
+            Some(dir) if !rustix::process::geteuid().is_root() || is_mapped_root() => {
+                PathBuf::from(dir).join("runc-rs")
+            }
             _ => PathBuf::from("/run/runc-rs"),
         }
     }
@@ -81,4 +83,11 @@ impl Invocation {
             },
         }
     }
+}
+
+/// Whether this root is an ordinary user outside its user namespace, and does not say by `USER` that it wants to be root.
+fn is_mapped_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let whole: Vec<&str> = map.split_whitespace().collect();
+    whole != ["0", "0", "4294967295"] && std::env::var_os("USER").is_none_or(|user| user != "root")
 }
