@@ -174,6 +174,22 @@ pub(crate) fn dup_to(fd: impl AsFd, target: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `fds` be the descriptors from `first` on, inherited by `execve`, whatever those were before. Only for a process that ends in
+/// `execve` or `exit_now`, where no owner of a replaced descriptor is dropped.
+pub(crate) fn place(fds: &[BorrowedFd<'_>], first: RawFd) -> io::Result<()> {
+    let end = first + i32::try_from(fds.len()).unwrap_or(i32::MAX);
+    // First out of the way of the targets, else one could replace another that is still wanted.
+    let moved: Vec<_> = fds
+        .iter()
+        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, end))
+        .collect::<Result<_, _>>()?;
+    for (target, fd) in (first..end).zip(&moved) {
+        // SAFETY: by the contract above nobody in this process uses the descriptor that `target` was.
+        check(libc::c_long::from(unsafe { libc::dup2(fd.as_raw_fd(), target) }))?;
+    }
+    Ok(())
+}
+
 /// Makes the terminal `fd` the controlling one of the session that the caller leads.
 pub(crate) fn set_controlling_terminal(fd: impl AsFd) -> io::Result<()> {
     // SAFETY: TIOCSCTTY takes an integer argument.
