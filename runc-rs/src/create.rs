@@ -23,7 +23,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, procinfo, sockets};
+use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 struct Prepared {
@@ -35,6 +35,7 @@ struct Prepared {
     rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
+    devices: Vec<netdevices::Device>,
     warnings: Vec<String>,
 }
 
@@ -101,6 +102,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let (host, cgroup) = cgroup::locate(path, id, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
+        devices: netdevices::look_up(&plan.net_devices)?,
         plan,
         spec,
         filter,
@@ -252,6 +254,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         cgroup_files: cgroup::files(&prepared.cgroup, false),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         sources: crate::sources::prepare(plan, &prepared.joins)?,
+        devices: &prepared.devices,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,
@@ -330,6 +333,10 @@ fn converse(
                     crate::idmap::write(first, &maps.uids, &maps.gids)?;
                 }
                 say_go(channel, first)?;
+            }
+            Some(Message::MoveDevices) => {
+                netdevices::move_to(&prepared.devices, pid)?;
+                say_go(channel, pid)?;
             }
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());
