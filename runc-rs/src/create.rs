@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
+use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, Context};
 use crate::options::{CgroupManager, CreateOptions, Created, Io};
 use crate::plan::Plan;
@@ -315,16 +316,22 @@ fn converse(
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pid = first;
     let mut console = None;
+    // Killed just after it has made its successor, it takes the number with it, and the successor holds the channel open.
+    let mut watched = child_makes_pid_namespace(&prepared.plan)
+        .then(|| open_pidfd(first))
+        .flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 pid = successor;
+                watched = None;
                 undo.pid = Some(successor);
                 process::reap(first);
                 say_go(channel, successor)?;
