@@ -37,6 +37,12 @@ pub(crate) enum Message {
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
 
+impl From<OwnedFd> for Channel {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
