@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
+use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, Context};
 use crate::options::{CgroupManager, CreateOptions, Created, Io};
 use crate::plan::Plan;
@@ -26,17 +27,17 @@ use crate::sys::process;
 use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
-struct Prepared {
-    plan: Plan,
-    spec: Spec,
-    filter: Option<Filter>,
-    host: Host,
-    cgroup: Cgroup,
-    rootless: bool,
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) spec: Spec,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) host: Host,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
     devices: Vec<netdevices::Device>,
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Creates container `id` in the state directory `root`.
@@ -76,7 +77,7 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 }
 
 /// Reads and checks all input.
-fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let bundle = options
         .bundle
         .canonicalize()
@@ -186,7 +187,7 @@ pub(crate) fn announce(pid: i32, pid_file: Option<&Path>, pidfd_socket: Option<&
     Ok(())
 }
 
-fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
+pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
     let plan = &prepared.plan;
     let mut hooks = crate::plan::Hooks::default();
     hooks.poststart.clone_from(&plan.hooks.poststart);
@@ -314,16 +315,22 @@ fn converse(
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pid = first;
     let mut console = None;
+    // Killed just after it has made its successor, it takes the number with it, and the successor holds the channel open.
+    let mut watched = child_makes_pid_namespace(&prepared.plan)
+        .then(|| open_pidfd(first))
+        .flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 pid = successor;
+                watched = None;
                 undo.pid = Some(successor);
                 process::reap(first);
                 say_go(channel, successor)?;
@@ -380,17 +387,17 @@ pub(crate) fn died(pid: i32) -> String {
 }
 
 /// What has been made so far, to be taken back when the rest fails.
-struct Undo {
-    directory: Directory,
-    cgroup: Option<Cgroup>,
-    pid: Option<i32>,
+pub(crate) struct Undo {
+    pub(crate) directory: Directory,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
-    poststop: Option<Record>,
+    pub(crate) poststop: Option<Record>,
 }
 
 impl Undo {
     /// Takes everything back. Best effort: the error that led here is the one to report.
-    fn run(self) {
+    pub(crate) fn run(self) {
         if let Some(pid) = self.pid {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
