@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
+use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, Context};
 use crate::options::{CgroupManager, CreateOptions, Created, Io};
 use crate::plan::Plan;
@@ -23,7 +24,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, procinfo, sockets};
+use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 pub(crate) struct Prepared {
@@ -35,6 +36,7 @@ pub(crate) struct Prepared {
     pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
+    devices: Vec<netdevices::Device>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -101,6 +103,7 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared,
     let (host, cgroup) = cgroup::locate(path, id, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
+        devices: netdevices::look_up(&plan.net_devices)?,
         plan,
         spec,
         filter,
@@ -252,6 +255,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         cgroup_files: cgroup::files(&prepared.cgroup, false),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         sources: crate::sources::prepare(plan, &prepared.joins)?,
+        devices: &prepared.devices,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,
@@ -311,16 +315,22 @@ fn converse(
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pid = first;
     let mut console = None;
+    // Killed just after it has made its successor, it takes the number with it, and the successor holds the channel open.
+    let mut watched = child_makes_pid_namespace(&prepared.plan)
+        .then(|| open_pidfd(first))
+        .flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 pid = successor;
+                watched = None;
                 undo.pid = Some(successor);
                 process::reap(first);
                 say_go(channel, successor)?;
@@ -330,6 +340,10 @@ fn converse(
                     crate::idmap::write(first, &maps.uids, &maps.gids)?;
                 }
                 say_go(channel, first)?;
+            }
+            Some(Message::MoveDevices) => {
+                netdevices::move_to(&prepared.devices, pid)?;
+                say_go(channel, pid)?;
             }
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());

@@ -43,11 +43,16 @@ pub(crate) fn fork_into(
     let plain = || plain_fork(namespace, &child);
     let forked = match cgroup2 {
         Some(cgroup2) if is_single_threaded() => clone_into(cgroup2, namespace, &child).or_else(|_| plain()),
-        Some(_) => fork_by_helper(cgroup2, namespace, &child).or_else(|_| plain()),
+        Some(_) => match fork_by_helper(cgroup2, namespace, &child) {
+            Ok(Some(pid)) => Ok(pid),
+            Ok(None) => plain(),
+            Err(error) => Err(error),
+        },
         None => plain(),
     };
     match forked {
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => fork_by_helper(None, namespace, &child),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => fork_by_helper(None, namespace, &child)
+            .and_then(|forked| forked.ok_or_else(|| io::Error::from_raw_os_error(libc::EPERM))),
         forked => forked,
     }
     .map_err(|error| Error::system("fork", error))
@@ -115,13 +120,13 @@ fn clone_into(
     }
 }
 
-/// Forks a helper, which makes the child as its sibling, says its number and ends. The helper itself stays in the caller's pid
-/// namespace, so that the number is the caller's.
+/// Forks a helper, which makes the child as its sibling, says its number and ends; `None` when the kernel refuses. The helper itself
+/// stays in the caller's pid namespace, so that the number is the caller's.
 fn fork_by_helper(
     cgroup2: Option<BorrowedFd<'_>>,
     namespace: &PidNamespace,
     child: &impl Fn(Birth) -> Infallible,
-) -> io::Result<i32> {
+) -> io::Result<Option<i32>> {
     let (ours, theirs) = Channel::pair()?;
     let forked = process::fork()?;
     if let Fork::Child = forked {
@@ -139,8 +144,9 @@ fn fork_by_helper(
                 // A caller that does not hear it is gone.
                 let _ = theirs.send(&Message::Successor(pid));
             }
-            // The caller takes silence for a refusal.
-            Err(_) => {}
+            Err(error) => {
+                let _ = theirs.send(&Message::Failed(error.to_string()));
+            }
         }
         process::exit_now(0);
     }
@@ -148,8 +154,10 @@ fn fork_by_helper(
     let heard = ours.receive();
     process::reap(pid_of(forked)?);
     match heard? {
-        Some(Message::Successor(pid)) => Ok(pid),
-        _ => Err(io::Error::from_raw_os_error(libc::ENOTSUP)),
+        Some(Message::Successor(pid)) => Ok(Some(pid)),
+        Some(_) => Ok(None),
+        // Killed before it could tell whether there is a child: a second one is not to be made.
+        None => Err(io::Error::from_raw_os_error(libc::ECHILD)),
     }
 }
 
