@@ -1,5 +1,6 @@
 //! What callers hand in and get back: options of `create` and `exec`, and the created process.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -26,6 +27,18 @@ pub enum Io {
     ConsoleSocket(PathBuf),
 }
 
+/// Who makes and limits the container's cgroup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// The runtime itself, through the cgroup filesystem.
+    #[default]
+    Cgroupfs,
+    /// systemd, over D-Bus; `linux.cgroupsPath` is `slice:prefix:name`.
+    Systemd,
+    /// Nobody: the container stays in the caller's cgroup, without limits.
+    Disabled,
+}
+
 /// How a container is created. `CreateOptions::new(bundle)` has the defaults of `runc create`.
 #[derive(Debug, Default)]
 pub struct CreateOptions {
@@ -45,6 +58,10 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// A unix socket path to which a pidfd of the container's process is sent (`SCM_RIGHTS`).
     pub pidfd_socket: Option<PathBuf>,
+    /// Who makes and limits the cgroup.
+    pub cgroup_manager: CgroupManager,
+    /// Whether a cgroup that may not be made or limited is no error; `None` decides by the caller's privileges.
+    pub rootless: Option<bool>,
 }
 
 impl CreateOptions {
@@ -72,6 +89,8 @@ pub struct ExecOptions {
     pub pidfd_socket: Option<PathBuf>,
     /// Start the process although the container is paused; it runs when the container is resumed.
     pub ignore_paused: bool,
+    /// Existing cgroups beneath the container's that the process enters, by controller; the key `""` stands for the unified hierarchy.
+    pub sub_cgroups: BTreeMap<String, PathBuf>,
 }
 
 impl ExecOptions {
@@ -84,6 +103,7 @@ impl ExecOptions {
             pid_file: None,
             pidfd_socket: None,
             ignore_paused: false,
+            sub_cgroups: BTreeMap::new(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! - [`containerd`]: a `containerd-rs` of a test's own, and `ctr` to speak to it
 //! - [`conformance`]: what runtime-spec demands, and whether a runtime does it
 //! - [`daemon`]: a `dockerd-rs` of a test's own, with its manager
+//! - [`image_tars`]: busybox, and Debian with nginx, as images; [`images`]: archives made by hand
+//! - [`registry`]: registries, good and bad
 //! - [`guest`]: a machine with cgroup v2
 //! - [`leftovers`]: what a machine must have the same of after a test as before
 //! - [`programs`]: where our programs and their peers are; a peer that is missing fails the test
@@ -15,7 +17,9 @@ pub mod conformance;
 pub mod containerd;
 pub mod daemon;
 pub mod guest;
+pub mod image_tars;
 pub mod images;
 pub mod leftovers;
 pub mod programs;
+pub mod qemu;
 pub mod registry;

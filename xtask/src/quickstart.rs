@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// The private directory; everything that the engine writes is below it.
     #[arg(long, default_value = "/var/tmp/engine-quickstart")]
     directory: PathBuf,
+    /// Use the five programs in this directory instead of building them.
+    #[arg(long)]
+    programs: Option<PathBuf>,
     /// Stop the engine and remove everything that an earlier quickstart left, and do no more.
     #[arg(long)]
     remove: bool,
@@ -32,35 +35,38 @@ pub(crate) struct Options {
 /// Whatever step fails, with the end of the daemon's log when it is the daemon's fault.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.remove {
-        return remove(&options.directory);
+        let built = || build::target_directory().join("release");
+        return Place::new(options, options.programs.clone().unwrap_or_else(built)).remove();
     }
-    let programs = build::build()?;
-    let here = Place::new(&options.directory);
+    let here = Place::new(options, options.programs.clone().map_or_else(build::build, Ok)?);
     if here.daemon().is_some() {
         eprintln!("xtask: an engine from an earlier quickstart is running; using it");
     } else {
-        here.start(&programs)?;
+        here.start()?;
     }
-    let archive = options.directory.join("hello-world.tar");
+    let archive = here.path("hello-world.tar");
     fs::write(&archive, hello::archive()?)?;
-    let client = |arguments: &[&str]| {
-        let mut command = Command::new(programs.join("docker-rs"));
-        command.arg("--host").arg(here.host()).args(arguments);
-        command
-    };
-    run_command(client(&["load", "--input"]).arg(&archive))?;
-    run_command(&mut client(&["run", "--rm", "hello-world"]))?;
-    println!("{}", here.explanation());
+    run_command(here.client(&["load", "--input"]).arg(&archive))?;
+    run_command(&mut here.client(&["run", "--rm", "hello-world"]))?;
+    println!("{}", here.explanation(options.programs.as_deref()));
     Ok(())
 }
 
 struct Place<'a> {
     directory: &'a Path,
+    programs: PathBuf,
 }
 
 impl<'a> Place<'a> {
-    fn new(directory: &'a Path) -> Self {
-        Self { directory }
+    fn new(options: &'a Options, programs: PathBuf) -> Self {
+        let directory = &options.directory;
+        Self { directory, programs }
+    }
+
+    fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("docker-rs"));
+        command.arg("--host").arg(self.host()).args(arguments);
+        command
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -84,10 +90,10 @@ impl<'a> Place<'a> {
             .then_some(pid)
     }
 
-    fn start(&self, programs: &Path) -> Result<()> {
+    fn start(&self) -> Result<()> {
         fs::create_dir_all(self.directory).map_err(|e| format!("{}: {e}", self.directory.display()))?;
         let log = File::create(self.path("dockerd-rs.log"))?;
-        let mut daemon = Command::new(programs.join("dockerd-rs"));
+        let mut daemon = Command::new(self.programs.join("dockerd-rs"));
         daemon
             .arg("--data-root")
             .arg(self.path("data"))
@@ -103,14 +109,13 @@ impl<'a> Place<'a> {
         // Its own process group: an interrupt of this command is not one of the engine.
         std::os::unix::process::CommandExt::process_group(&mut daemon, 0);
         let mut child = daemon.spawn().map_err(|e| format!("start dockerd-rs: {e}"))?;
-        self.wait_until_ready(programs, &mut child)
+        self.wait_until_ready(&mut child)
     }
 
-    fn wait_until_ready(&self, programs: &Path, child: &mut Child) -> Result<()> {
+    fn wait_until_ready(&self, child: &mut Child) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let mut version = Command::new(programs.join("docker-rs"));
-            if output(version.arg("--host").arg(self.host()).arg("version")).is_ok() {
+            if output(&mut self.client(&["version"])).is_ok() {
                 return Ok(());
             }
             let ended = child.try_wait()?;
@@ -125,44 +130,43 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn explanation(&self) -> String {
+    fn explanation(&self, programs: Option<&Path>) -> String {
         let (host, directory) = (self.host(), self.directory.display());
+        let programs = programs.map_or_else(String::new, |programs| format!("--programs {} ", programs.display()));
         format!(
             "The engine is running. Point any Docker client at it:\n\n    export DOCKER_HOST={host}\n    docker run --rm hello-world\n\n\
              Its log is {directory}/dockerd-rs.log. Stop it and remove everything with:\n\n    \
-             cargo xtask quickstart --directory {directory} --remove\n"
+             cargo xtask quickstart {programs}--directory {directory} --remove\n"
         )
     }
-}
 
-/// Removes the containers, ends the daemon, and deletes the directory.
-fn remove(directory: &Path) -> Result<()> {
-    let here = Place::new(directory);
-    if let Some(pid) = here.daemon() {
-        let programs = build::target_directory().join("release");
-        let client = || {
-            let mut command = Command::new(programs.join("docker-rs"));
-            command.arg("--host").arg(here.host());
-            command
-        };
-        let containers = output(client().args(["ps", "--all", "--quiet", "--no-trunc"]))?;
-        for id in containers.lines() {
-            run_command(client().args(["rm", "--force", "--volumes", id]))?;
+    /// Removes the containers, ends the daemon, and deletes the directory. A daemon that died is started again for it: it knows what there is to remove.
+    fn remove(&self) -> Result<()> {
+        if self.daemon().is_none() && self.path("data").exists() {
+            self.start()?;
         }
-        run_command(Command::new("kill").args(["-TERM", &pid.to_string()]))?;
-        let end = Instant::now() + Duration::from_secs(20);
-        while here.daemon().is_some() {
-            if Instant::now() > end {
-                return Err(format!("dockerd-rs (pid {pid}) does not end").into());
+        if let Some(pid) = self.daemon() {
+            let containers = output(&mut self.client(&["ps", "--all", "--quiet", "--no-trunc"]))?;
+            for id in containers.lines() {
+                run_command(&mut self.client(&["rm", "--force", "--volumes", id]))?;
             }
-            std::thread::sleep(Duration::from_millis(50));
+            run_command(Command::new("kill").args(["-TERM", &pid.to_string()]))?;
+            let end = Instant::now() + Duration::from_secs(20);
+            while self.daemon().is_some() {
+                if Instant::now() > end {
+                    return Err(format!("dockerd-rs (pid {pid}) does not end").into());
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            // An engine keeps its default bridge and rules for the next start; here there is none.
+            run_command(Command::new("ip").args(["link", "delete", BRIDGE]))?;
+            run_command(Command::new("nft").args(["delete", "table", "ip", &format!("docker-rs-{BRIDGE}")]))?;
         }
-        // An engine keeps its default bridge and rules for the next start; here there is none.
-        run_command(Command::new("ip").args(["link", "delete", BRIDGE]))?;
-        run_command(Command::new("nft").args(["delete", "table", "ip", &format!("docker-rs-{BRIDGE}")]))?;
-    }
-    match fs::remove_dir_all(directory) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {e}", directory.display()).into()),
-        _ => Ok(()),
+        match fs::remove_dir_all(self.directory) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("{}: {e}", self.directory.display()).into())
+            }
+            _ => Ok(()),
+        }
     }
 }
