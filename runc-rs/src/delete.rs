@@ -187,7 +187,7 @@ fn destroy(record: &Record, remains: &Remains, directory: &Directory, lock: Lock
     remains.remove_cgroup(force)?;
     directory.remove()?;
     drop(lock);
-    hooks::run(
+    hooks::run_all(
         "poststop",
         &record.hooks.poststop,
         &hook_state(record, Status::Stopped, 0),

@@ -58,6 +58,19 @@ pub(crate) fn run_for(
     Ok(())
 }
 
+/// As [`run`], but a hook that fails does not keep the ones behind it from being called. The first failure is returned.
+pub(crate) fn run_all(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    for (index, hook) in hooks.iter().enumerate() {
+        let result = run(kind, std::slice::from_ref(hook), state).map_err(|error| match error {
+            Error::Hook { kind, message, .. } => Error::Hook { kind, index, message },
+            other => other,
+        });
+        outcome = outcome.and(result);
+    }
+    outcome
+}
+
 fn run_one(hook: &Hook, input: &[u8], watched: Option<BorrowedFd<'_>>) -> Result<(), String> {
     let say = |error: &std::io::Error| Words(error).to_string();
     let mut stdin = memory("hook-stdin").map_err(|e| say(&e))?;

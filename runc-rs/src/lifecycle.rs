@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use runc_rs_cgroups::{Cgroup, FreezerState};
 
 use crate::cgroup::kill as kill_all;
-use crate::create::hook_state;
+use crate::create::{during_init, hook_state};
 use crate::record::Record;
 use crate::store::{Directory, ids};
 use crate::sys::process;
@@ -90,19 +90,25 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
             ));
         }
     }
-    if !directory.wake()? {
+    let Some(woken) = directory.wake()? else {
         return Err(wrong(
             &record,
             Status::Stopped,
             "cannot start a container that has stopped",
         ));
-    }
+    };
     drop(lock);
-    hooks::run(
-        "poststart",
-        &record.hooks.poststart,
-        &hook_state(&record, Status::Running, record.pid),
-    )
+    // They come before the program, and `poststart` after it: only so is it known in which order, and whether one failed.
+    if !record.hooks.start_container.is_empty()
+        && let Some(text) = woken.executed()?
+    {
+        return Err(Error::Process(during_init(text)));
+    }
+    let state = hook_state(&record, Status::Running, record.pid);
+    hooks::run("poststart", &record.hooks.poststart, &state).inspect_err(|_| {
+        // The hook's failure is the one to report.
+        let _ = kill(root, id, libc::SIGKILL, false);
+    })
 }
 
 fn state_of(record: Record, directory: &Directory) -> Result<State, Error> {

@@ -62,6 +62,8 @@ pub(crate) struct MountOptions {
 enum Effect {
     Attr(u64, u64),
     Superblock(&'static str),
+    /// Takes back a flag of the filesystem that an earlier option set.
+    NoSuperblock(&'static str),
     Nothing,
     Propagation(u64),
     Bind(bool),
@@ -109,9 +111,10 @@ fn effect(option: &str) -> Option<Effect> {
         "dirsync" => Effect::Superblock("dirsync"),
         "lazytime" => Effect::Superblock("lazytime"),
         "mand" => Effect::Superblock("mand"),
-        "defaults" | "async" | "nolazytime" | "nomand" | "silent" | "loud" | "iversion" | "noiversion" => {
-            Effect::Nothing
-        }
+        "async" => Effect::NoSuperblock("sync"),
+        "nolazytime" => Effect::NoSuperblock("lazytime"),
+        "nomand" => Effect::NoSuperblock("mand"),
+        "defaults" | "silent" | "loud" | "iversion" | "noiversion" => Effect::Nothing,
         "bind" => Effect::Bind(false),
         "rbind" => Effect::Bind(true),
         "remount" => Effect::Remount,
@@ -143,6 +146,7 @@ impl MountOptions {
         match effect(option) {
             Some(Effect::Attr(set, clear)) => self.attr.add(set, clear),
             Some(Effect::Superblock(flag)) => self.superblock.push(flag),
+            Some(Effect::NoSuperblock(flag)) => self.superblock.retain(|set| *set != flag),
             Some(Effect::Nothing) => {}
             Some(Effect::Propagation(flag)) => self.propagation.push((flag, option.starts_with('r'))),
             Some(Effect::Bind(recursive)) => self.bind = Some(recursive),

@@ -252,14 +252,15 @@ impl<'a> Bundle<'a> {
         wait(status, || Ok(self.status()? == status))
     }
 
-    /// Waits until the container's program has made `file` in the root filesystem, and reads it.
+    /// Waits until the container's program has written a line to `file` in the root filesystem, and reads it.
     ///
     /// # Errors
     /// When it does not come.
     pub fn appears(&self, file: &str) -> Result<String, Stop> {
         let path = self.rootfs().join(file);
-        wait(file, || Ok(path.exists()))?;
-        Ok(fs::read_to_string(path)?)
+        let text = || fs::read_to_string(&path).unwrap_or_default();
+        wait(file, || Ok(text().ends_with('\n')))?;
+        Ok(text())
     }
 
     /// Ends the container, and waits until it is stopped.

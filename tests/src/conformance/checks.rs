@@ -46,6 +46,11 @@ pub(crate) fn mounts_below(directory: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Whether a path is of a cgroup filesystem, by `statfs(2)`: the numbers are of `linux/magic.h`.
+fn is_hierarchy(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|seen| matches!(seen.f_type, 0x0027_e0eb | 0x6367_7270))
+}
+
 /// The cgroup directories of the machine whose name is `name`.
 pub(crate) fn cgroups_named(name: &str) -> Vec<String> {
     fn look(directory: &Path, name: &str, found: &mut Vec<String>) {
@@ -54,8 +59,7 @@ pub(crate) fn cgroups_named(name: &str) -> Vec<String> {
         };
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let is_cgroup = entry.path().join("cgroup.procs").exists();
-                if is_cgroup && entry.file_name().to_string_lossy().contains(name) {
+                if entry.file_name().to_string_lossy().contains(name) {
                     found.push(entry.path().display().to_string());
                 }
                 look(&entry.path(), name, found);
@@ -63,6 +67,17 @@ pub(crate) fn cgroups_named(name: &str) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    look(Path::new("/sys/fs/cgroup"), name, &mut found);
+    let root = Path::new("/sys/fs/cgroup");
+    let mounts = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    // Not what only lies below the mounts: a runtime may leave plain directories where a hierarchy is not mounted.
+    for hierarchy in mounts.chain([root.to_owned()]).filter(|path| is_hierarchy(path)) {
+        look(&hierarchy, name, &mut found);
+    }
+    found.sort();
+    found.dedup();
     found
 }

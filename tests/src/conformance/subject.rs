@@ -109,7 +109,13 @@ impl Drop for Subject {
     fn drop(&mut self) {
         let mark = self.mark();
         let mut tops = vec![PathBuf::from("/sys/fs/cgroup")];
-        tops.extend(fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path()));
+        tops.extend(
+            fs::read_dir("/sys/fs/cgroup")
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path()),
+        );
         for top in tops.iter().map(|top| top.join(&mark)).filter(|top| top.is_dir()) {
             remove_tree(&top);
         }

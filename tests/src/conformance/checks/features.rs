@@ -261,7 +261,8 @@ pub fn seccomp_words(t: &mut Trial) -> Done {
         bundle.script("echo here");
         let said = bundle.run();
         // An architecture of the other byte order is known, but no filter of this machine can have it.
-        let endian = id == "features.seccomp-archs" && (said.err.contains("endian") || said.err.contains("argument out of domain"));
+        let endian = id == "features.seccomp-archs"
+            && (said.err.contains("endian") || said.err.contains("argument out of domain"));
         t.must(id, said.out == "here\n" || endian, format_args!("{word}: {said:?}"));
     }
     Ok(())

@@ -29,10 +29,19 @@ To remove what is left of the stopped container \"ubuntu01\":
     run: delete,
 };
 
+/// A `poststop` hook that fails is to be warned of, and nothing more (runtime-spec, runtime.md "Lifecycle").
+pub(crate) fn is_poststop(error: &Error) -> bool {
+    matches!(error, Error::Hook { kind: "poststop", .. })
+}
+
 fn delete(invocation: &Invocation) -> Result<u8, Failure> {
     let force = invocation.values.switch("force");
     match invocation.runtime().delete(invocation.id()?, force) {
         Err(Error::NotFound(_)) if force => Ok(0),
+        Err(error) if is_poststop(&error) => {
+            invocation.log.warn(&error.to_string());
+            Ok(0)
+        }
         result => Ok(result.map(|()| 0)?),
     }
 }

@@ -51,8 +51,10 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
     // A detached container goes on; everything else is over, one way or the other.
     if (result.is_err() || !detach) && !keep {
         let deleted = runtime.delete(id, true);
-        if result.is_ok() {
-            deleted?;
+        match deleted {
+            Err(error) if super::delete::is_poststop(&error) => invocation.log.warn(&error.to_string()),
+            Err(error) if result.is_ok() => return Err(error.into()),
+            _ => {}
         }
     }
     result
