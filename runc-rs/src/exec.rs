@@ -124,6 +124,7 @@ fn fork(
         seccomp: filter,
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
+        environment: crate::sys::environment::area(),
     };
     let cgroup2 = cgroup::unified(&group);
     let pid = fork_into(&pid_namespace, cgroup2.as_ref().map(AsFd::as_fd), |birth| {

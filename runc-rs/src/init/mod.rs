@@ -12,6 +12,7 @@ pub(crate) mod finish;
 pub(crate) mod join;
 mod mask;
 mod mount;
+mod mountinfo;
 pub(crate) mod namespaces;
 mod passwd;
 mod procfs;
@@ -30,6 +31,7 @@ use crate::hooks::{self, HookState};
 use crate::plan::Plan;
 use crate::seccomp::{Filter, Handover};
 use crate::spawn::Birth;
+use crate::sys::environment::Area;
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
 
@@ -54,6 +56,8 @@ pub(crate) struct Context<'a> {
     /// Where the filter's listener goes.
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) hook_state: HookState<'a>,
+    /// Where the caller's environment lies in memory.
+    pub(crate) environment: Area,
     pub(crate) progress: Progress,
 }
 
@@ -165,9 +169,10 @@ impl CgroupFiles {
     }
 }
 
-/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and no process of a
-/// container may trace it or read its memory when it joins.
-pub(crate) fn quarantine(keep: &[RawFd]) -> Result<(), Fail> {
+/// First steps of every child: the caller's environment is gone, only the descriptors in `keep` stay open, signals are as in a fresh
+/// program, and no process of a container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd], environment: Area) -> Result<(), Fail> {
+    environment.wipe();
     process::close_all_but(keep).step(|| "close_range")?;
     process::reset_signals();
     process::not_dumpable().step(|| "prctl PR_SET_DUMPABLE")
@@ -199,7 +204,7 @@ fn stages(context: &Context<'_>) -> Result<Infallible, (Fail, bool)> {
 fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     let plan = context.plan;
     finish::set_oom_score(&plan.process)?;
-    quarantine(&context.needed())?;
+    quarantine(&context.needed(), context.environment)?;
     rustix::process::umask(Mode::empty());
     if plan.namespaces.in_user_namespace() {
         // What only the host's root may do comes before the user namespace.
