@@ -10,6 +10,7 @@ use crate::init::namespaces::child_makes_pid_namespace;
 use crate::options::Io;
 use crate::plan::Plan;
 use crate::plan::namespaces::name;
+use crate::rootless::is_unprivileged;
 use crate::spawn::PidNamespace;
 use crate::sys::mounts as sys;
 
@@ -68,6 +69,8 @@ pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNa
     } else {
         PidNamespace::Own
     };
+    // An ordinary user may join it only from within the user namespace, so that is left to the child.
+    let late = plan.namespaces.in_user_namespace() && is_unprivileged();
     for (flag, path) in &plan.namespaces.join {
         let fd = openat(
             CWD,
@@ -89,7 +92,7 @@ pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNa
             }
             Err(error) => return Err(Error::file("not a namespace:", path, error)),
         }
-        if *flag == libc::CLONE_NEWPID {
+        if *flag == libc::CLONE_NEWPID && !late {
             pid = PidNamespace::Join(fd);
         } else {
             joins.push((*flag, fd));

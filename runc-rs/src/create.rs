@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
-use runc_rs_cgroups::{Cgroup, Driver, Host};
+use runc_rs_cgroups::{Cgroup, Host};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::channel::{Channel, Message};
@@ -18,6 +18,7 @@ use crate::init::{self, Context};
 use crate::options::{CgroupManager, CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
+use crate::rootless::is_unprivileged;
 use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
@@ -31,6 +32,7 @@ struct Prepared {
     filter: Option<Filter>,
     host: Host,
     cgroup: Cgroup,
+    rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
     warnings: Vec<String>,
@@ -45,7 +47,7 @@ pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Resul
             options.cgroup_manager
         )));
     }
-    let prepared = prepare(id, &mut options)?;
+    let mut prepared = prepare(id, &mut options)?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
@@ -54,7 +56,7 @@ pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Resul
         pid: None,
         poststop: None,
     };
-    match build(&prepared, &mut undo, id, options) {
+    match build(&mut prepared, &mut undo, id, options) {
         Ok((pid, console)) => Ok(Created {
             pid,
             pidfd: open_pidfd(pid),
@@ -92,14 +94,10 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
         .and_then(|linux| linux.seccomp().as_ref())
         .map(Filter::compile)
         .transpose()?;
-    let host = Host::detect().map_err(|error| Error::Cgroup(error.to_string()))?;
+    crate::rootless::check(&plan)?;
+    let rootless = crate::rootless::applies(options.rootless);
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let cgroup = Cgroup::new(
-        &host,
-        &runc_rs_cgroups::host::container_path(path, id),
-        Driver::Cgroupfs,
-    )
-    .map_err(|error| Error::Cgroup(error.to_string()))?;
+    let (host, cgroup) = cgroup::locate(path, id, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
         plan,
@@ -107,6 +105,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
         filter,
         host,
         cgroup,
+        rootless,
         joins,
         pid_namespace,
         warnings,
@@ -115,12 +114,11 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
 
 /// Makes the container. What is made is put into `undo` before it is made.
 fn build(
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     undo: &mut Undo,
     id: &str,
     options: CreateOptions,
 ) -> Result<(i32, Option<OwnedFd>), Error> {
-    let mut record = first_record(prepared, id, options.no_new_keyring);
     if let Some(filter) = &prepared.filter {
         undo.directory.save_filter(&filter.to_bytes())?;
     }
@@ -129,14 +127,21 @@ fn build(
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    // Only what was made, or found empty, may be emptied and removed again: not a cgroup that is somebody else's.
-    cgroup::make(&prepared.cgroup)?;
-    undo.cgroup = Some(prepared.cgroup.clone());
+    let mut record = first_record(prepared, id, options.no_new_keyring);
+    // Only what is made, or was found empty, may be emptied and removed again: not a cgroup that is somebody else's.
+    cgroup::check_free(&prepared.cgroup)?;
     // From here on `delete` knows what to empty and remove, should we be killed.
     undo.directory.save(&record)?;
+    undo.cgroup = Some(prepared.cgroup.clone());
+    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    if prepared.cgroup.paths().is_empty() && !prepared.plan.namespaces.makes(libc::CLONE_NEWPID) {
+        prepared.warnings.push(cgroup::UNCONTAINED.into());
+    }
+    let prepared = &*prepared;
+    record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
-    cgroup::limit(&prepared.cgroup, &prepared.spec)?;
+    cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
     say_go(&channel, first)?;
     let (pid, console) = converse(prepared, undo, &channel, first, &record)?;
     if prepared.plan.process.terminal && console.is_none() {
@@ -148,6 +153,8 @@ fn build(
         .map(|info| info.start_time)
         .ok_or_else(|| Error::Process("the container's process has ended".into()))?;
     undo.directory.save(&record)?;
+    // Until here our end would have been its end too.
+    say_go(&channel, pid)?;
     let console = hand_over(console, console_socket)?;
     announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
     Ok((pid, console))
@@ -199,13 +206,15 @@ fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
         cgroup_paths: prepared.cgroup.paths().clone(),
+        rootless: prepared.rootless,
         namespaces: plan.namespaces.all(),
-        own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID != 0,
+        own_pid_namespace: plan.namespaces.makes(libc::CLONE_NEWPID),
         keyring: !no_new_keyring,
         seccomp: prepared.filter.is_some(),
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
 }
@@ -243,7 +252,8 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
             .map(|(flag, fd)| Ok((*flag, fd.try_clone()?)))
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
-        cgroup_files: cgroup::files(&prepared.cgroup),
+        hide: !is_unprivileged() || plan.namespaces.joins_any(),
+        cgroup_files: cgroup::files(&prepared.cgroup, false),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         userns,
         preserve_fds: options.preserve_fds,
@@ -322,15 +332,17 @@ fn converse(
             }
             Some(Message::MapUsers) => {
                 if let Some(maps) = &prepared.plan.id_maps {
-                    spawn::write_maps(first, &maps.uids, &maps.gids)?;
+                    crate::idmap::write(first, &maps.uids, &maps.gids)?;
                 }
                 say_go(channel, first)?;
             }
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());
                 let state = hook_state(record, Status::Creating, pid);
-                hooks::run("prestart", &prepared.plan.hooks.prestart, &state)?;
-                hooks::run("createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
+                let process = open_pidfd(pid);
+                let watched = process.as_ref().map(AsFd::as_fd);
+                hooks::run_for(watched, "prestart", &prepared.plan.hooks.prestart, &state)?;
+                hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
             Some(Message::Go(_)) => {}

@@ -19,6 +19,9 @@ pub enum Error {
     /// No container of this id.
     #[error("container does not exist")]
     NotFound(String),
+    /// Another command on this container has not ended for a long time: a hook that hangs, for example.
+    #[error("container {0} is being changed by another command that does not end")]
+    Busy(String),
     /// The container's first process has ended.
     #[error("container not running")]
     NotRunning(String),

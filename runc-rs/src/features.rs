@@ -1,6 +1,8 @@
 //! What this runtime can do, as `runc features` tells it: only what is built.
 
-use runtime_spec::features::{Enabled, Features};
+use runtime_spec::features::{Enabled, Features, MemoryPolicy};
+
+use crate::plan::scheduling::{MEMORY_FLAGS, MEMORY_MODES};
 
 /// Mount options that are not handed to the filesystem as data.
 const MOUNT_OPTIONS: [&str; 58] = [
@@ -78,6 +80,10 @@ pub fn features() -> Features {
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };
     features.linux.mount_extensions.idmap = Enabled { enabled: true };
+    features.linux.memory_policy = Some(MemoryPolicy {
+        modes: MEMORY_MODES.iter().map(|mode| (*mode).to_owned()).collect(),
+        flags: MEMORY_FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
+    });
     crate::seccomp::describe(&mut features.linux.seccomp);
     features
         .annotations

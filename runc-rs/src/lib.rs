@@ -16,7 +16,8 @@
 //! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
-//! | `store`, `record` | the state directory |
+//! | `store`, `record`, `inherited` | the state directory |
+//! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
 //! | [`sealed`] | the program runs from a read-only copy of itself |
 //! | `sys` | raw system calls: the only `unsafe` code |
@@ -26,10 +27,13 @@ mod cgroup;
 mod channel;
 mod checks;
 mod create;
+mod delete;
 mod error;
 mod exec;
 mod features;
 mod hooks;
+mod idmap;
+mod inherited;
 mod init;
 mod inroot;
 mod lifecycle;
@@ -37,6 +41,7 @@ mod options;
 mod plan;
 mod procinfo;
 mod record;
+pub mod rootless;
 mod runtime;
 pub mod sealed;
 mod seccomp;
@@ -53,7 +58,8 @@ pub use error::Error;
 pub use features::features;
 pub use options::{CgroupManager, CreateOptions, Created, ExecOptions, Io};
 pub use runtime::Runtime;
-pub use state::{State, Status};
+pub use state::{Entry, State, Status};
+pub use sys::process::stop_ignoring_children;
 
 /// Reads the bundle's `config.json`.
 ///

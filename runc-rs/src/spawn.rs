@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -157,18 +157,15 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     let failed = |error: io::Error| Error::system("user namespace of an id-mapped mount", error);
     let (parent, child) = Channel::pair().map_err(failed)?;
     let pid = fork_into(&PidNamespace::Own, None, |_| {
-        let made = sys::unshare(libc::CLONE_NEWUSER).and_then(|()| child.send(&Message::Ready));
-        if made.is_ok() {
-            // Holds the namespace until the parent has it open, and closes its end.
-            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-            loop {
-                std::thread::park();
-            }
-        }
+        // Holds the namespace until the parent has it open and kills us, or is gone. So its end must not be open here too.
+        let _ = process::close_all_but(&[child.as_fd().as_raw_fd()])
+            .and_then(|()| sys::unshare(libc::CLONE_NEWUSER))
+            .and_then(|()| child.send(&Message::Ready))
+            .and_then(|()| child.receive());
         process::exit_now(1)
     })?;
     let result = match parent.receive() {
-        Ok(Some(Message::Ready)) => write_maps(pid, uids, gids).and_then(|()| {
+        Ok(Some(Message::Ready)) => crate::idmap::write(pid, uids, gids).and_then(|()| {
             let path = format!("/proc/{pid}/ns/user");
             File::open(&path)
                 .map(OwnedFd::from)
@@ -182,13 +179,4 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     }
     process::reap(pid);
     result
-}
-
-/// Writes the mappings of a user namespace that process `pid` has just made. Each map is one write, as the kernel demands.
-pub(crate) fn write_maps(pid: i32, uids: &str, gids: &str) -> Result<(), Error> {
-    for (file, map) in [("uid_map", uids), ("gid_map", gids)] {
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::write(&path, map).map_err(|error| Error::file("write", path, error))?;
-    }
-    Ok(())
 }

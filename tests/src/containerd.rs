@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::daemon::image_tar;
+use crate::image_tars::image_tar;
 use crate::leftovers::Snapshot;
 use crate::programs::{ours, peer};
 

@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine_tests::daemon::{Daemon, Manager, PATIENCE, busybox_tar, fetch, image_tar_with, put_nginx};
+use engine_tests::daemon::{Daemon, Manager, PATIENCE, fetch};
+use engine_tests::image_tars::{PAGE, busybox_tar, nginx_tar};
 
 fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
@@ -21,10 +22,7 @@ fn pid(d: &Daemon, name: &str) -> String {
 
 fn load(d: &Daemon) {
     let busybox = busybox_tar(d.directory());
-    let config = serde_json::json!({"Cmd": ["/usr/sbin/nginx"], "StopSignal": "SIGQUIT"});
-    let web = image_tar_with(d.directory(), "web:latest", &config, |root| {
-        put_nginx(root, "still here")
-    });
+    let web = nginx_tar(d.directory());
     for tar in [busybox, web] {
         d.ok(["load", "-q", "-i", tar.to_str().unwrap()]);
     }
@@ -36,7 +34,7 @@ fn nothing_is_lost_when_the_daemon_is_killed(manager: Manager, both: bool) {
     d.ok(["run", "-d", "--name", "web", "-p", "127.0.0.1:8080:80", "web"]);
     let count = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done";
     d.ok(["run", "-d", "--name", "lines", "busybox", "sh", "-c", count]);
-    wait_until("the page", || fetch(&d, "127.0.0.1:8080") == "still here");
+    wait_until("the page", || fetch(&d, "127.0.0.1:8080") == PAGE);
     let pids = (pid(&d, "web"), pid(&d, "lines"));
     let signals = d.directory().join("signals");
     std::fs::create_dir(&signals).unwrap();
@@ -54,13 +52,13 @@ fn nothing_is_lost_when_the_daemon_is_killed(manager: Manager, both: bool) {
         d.kill9(both);
         std::fs::write(signals.join(round.to_string()), "").unwrap();
         wait_until("the end", || !Path::new(&format!("/proc/{ending}")).exists());
-        assert_eq!(fetch(&d, "127.0.0.1:8080"), "still here", "while the daemon is down");
+        assert_eq!(fetch(&d, "127.0.0.1:8080"), PAGE, "while the daemon is down");
         d.start_again();
         wait_until("the exit code", || {
             d.ok(["inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", &name]) == format!("exited {}", 40 + round)
         });
         assert_eq!((pid(&d, "web"), pid(&d, "lines")), pids);
-        assert_eq!(fetch(&d, "127.0.0.1:8080"), "still here");
+        assert_eq!(fetch(&d, "127.0.0.1:8080"), PAGE);
     }
     assert_eq!(d.ok(["port", "web"]), "80/tcp -> 127.0.0.1:8080");
     assert_eq!(d.ok(["exec", "lines", "echo", "alive"]), "alive");

@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use engine_tests::daemon::{Daemon, Manager, PATIENCE, busybox_tar, fetch, image_tar_with, put_nginx};
+use engine_tests::daemon::{Daemon, Manager, PATIENCE, fetch};
+use engine_tests::image_tars::{PAGE, busybox_tar, nginx_tar};
 use engine_tests::registry::Registry;
 
 macro_rules! over_each {
@@ -54,16 +55,11 @@ fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
 fn nginx_is_pulled_run_published_and_stopped(manager: Manager) {
     let d = Daemon::start_with(manager, &[]);
     let registry = Registry::start(&d);
-    let config = serde_json::json!({
-        "Cmd": ["/usr/sbin/nginx"], "ExposedPorts": {"80/tcp": {}}, "StopSignal": "SIGQUIT",
-        "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
-    });
-    let tar = image_tar_with(d.directory(), "web:latest", &config, |root| put_nginx(root, "the page"));
-    registry.push(&tar, "web:latest");
+    registry.push(&nginx_tar(d.directory()), "web:latest");
     let image = format!("{}/web", registry.host);
     // Not there yet: `run` pulls it.
     d.ok(["run", "-d", "--name", "web", "-p", "127.0.0.1:8080:80", &image]);
-    wait_until("the page", || fetch(&d, "127.0.0.1:8080") == "the page");
+    wait_until("the page", || fetch(&d, "127.0.0.1:8080") == PAGE);
     assert_eq!(d.ok(["port", "web"]), "80/tcp -> 127.0.0.1:8080");
     assert!(d.ok(["ps", "--filter", "name=web"]).contains("127.0.0.1:8080->80/tcp"));
     wait_until("the log line", || d.ok(["logs", "web"]).contains("GET / HTTP/1.1"));
@@ -80,7 +76,7 @@ fn nginx_is_pulled_run_published_and_stopped(manager: Manager) {
         "exited 0"
     );
     d.ok(["start", "web"]);
-    wait_until("the page again", || fetch(&d, "127.0.0.1:8080") == "the page");
+    wait_until("the page again", || fetch(&d, "127.0.0.1:8080") == PAGE);
     drop(registry);
     d.finish();
 }

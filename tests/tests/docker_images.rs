@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use containerd_rs_registry::digest::sha256;
-use engine_tests::daemon::{Daemon, Manager, busybox_tar, image_tar};
+use engine_tests::daemon::{Daemon, Manager};
+use engine_tests::image_tars::{busybox_tar, image_tar};
 use engine_tests::images::{assert_empty, fails, inspect, load, tar_bytes, tar_file, text};
 use engine_tests::over_each;
 use engine_tests::programs::peer;

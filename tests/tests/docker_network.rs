@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use engine_tests::daemon::{Daemon, Manager, PATIENCE, busybox_tar};
+use engine_tests::daemon::{Daemon, Manager, PATIENCE};
+use engine_tests::image_tars::busybox_tar;
 use engine_tests::programs::peer;
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use engine_tests::bundle::{Said, say};
-use engine_tests::daemon::image_tar;
+use engine_tests::image_tars::image_tar;
 use engine_tests::leftovers::Snapshot;
 use engine_tests::programs::{ours, peer};
 

@@ -33,7 +33,7 @@ impl Access {
         Ok(Self(bits))
     }
 
-    fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         let all = [(Self::READ, 'r'), (Self::WRITE, 'w'), (Self::MKNOD, 'm')];
         all.iter()
             .filter(|(bit, _)| self.0 & bit != 0)

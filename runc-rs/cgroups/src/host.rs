@@ -19,15 +19,13 @@ pub enum Mode {
     V2,
 }
 
-/// Who makes the directories. A seam: the systemd driver will stand here.
+/// Who makes the directories of [`crate::Cgroup::new`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// This crate makes the directories itself.
     #[default]
     Cgroupfs,
-    /// systemd makes them, as scopes (`--systemd-cgroup`). Not built yet: [`Error::SystemdUnsupported`].
-    Systemd,
 }
 
 /// One mounted hierarchy.

@@ -35,6 +35,7 @@
 //! | [`devices`] | device rules -> v1 lists, v2 eBPF program |
 //! | [`stats`] | what containerd's v1 and v2 `Metrics` ask for |
 //! | [`oom`] | out-of-memory notification as a descriptor to poll |
+//! | [`systemd`] | the same by way of systemd: transient scopes over D-Bus |
 //! | [`mounts`] | what a container sees at `/sys/fs/cgroup`, as data |
 
 pub mod cgroup;
@@ -47,8 +48,10 @@ pub mod oom;
 pub mod plan;
 pub mod stats;
 mod sys;
+pub mod systemd;
 
 pub use cgroup::{Cgroup, FreezerState};
+pub use dir::is_cgroup;
 pub use error::{Error, Result};
 pub use host::{Driver, Host, Mode};
 pub use oom::OomNotifier;

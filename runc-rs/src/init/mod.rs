@@ -18,7 +18,7 @@ mod passwd;
 mod procfs;
 mod rootfs;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -41,8 +41,11 @@ pub(crate) struct Context<'a> {
     pub(crate) channel: Channel,
     /// Open for reading and writing: a read waits for `start`.
     pub(crate) fifo: OwnedFd,
-    /// Namespaces to join, without the pid namespace.
+    /// Namespaces to join, without a pid namespace that was joined before the fork.
     pub(crate) joins: Vec<(i32, OwnedFd)>,
+    /// Whether the process is to be hidden from others of its user: always, save for an ordinary user's that joins nobody, so that his
+    /// hooks and network helpers reach its namespaces.
+    pub(crate) hide: bool,
     pub(crate) cgroup_files: CgroupFiles,
     pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
     /// For each mount, the user namespace that maps its ids.
@@ -72,6 +75,8 @@ pub(crate) struct Progress {
     in_cgroup_namespace: Cell<bool>,
     /// Its process id in the parent's namespace, once told.
     pid: Cell<i32>,
+    /// `/proc/self/timens_offsets`, opened while it still belonged to the process.
+    clocks: RefCell<Option<OwnedFd>>,
 }
 
 impl Context<'_> {
@@ -111,7 +116,9 @@ impl Context<'_> {
             return Ok(());
         }
         self.progress.pid.set(self.wait_go()?);
-        self.cgroup_files.enter(self.progress.birth.get())
+        self.cgroup_files.enter(self.progress.birth.get())?;
+        finish::reset_affinity();
+        Ok(())
     }
 
     /// Moves into the cgroup and makes it the root of a cgroup namespace, where one is asked for.
@@ -153,29 +160,39 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// A file that may not be written is passed over.
+    pub(crate) forgive: bool,
 }
 
 impl CgroupFiles {
     /// Moves the calling process into the cgroup; on v2 only when it was not born there.
     fn enter(&self, birth: Birth) -> Result<(), Fail> {
         use rustix::fs::{CWD, OFlags, openat};
+        use rustix::io::Errno;
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
-            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-            rustix::io::write(&fd, b"0").step(step)?;
+            let entered = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(|fd| rustix::io::write(&fd, b"0"));
+            match entered {
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
+                result => drop(result.step(step)?),
+            }
         }
         Ok(())
     }
 }
 
 /// First steps of every child: the caller's environment is gone, only the descriptors in `keep` stay open, signals are as in a fresh
-/// program, and no process of a container may trace it or read its memory when it joins.
-pub(crate) fn quarantine(keep: &[RawFd], environment: Area) -> Result<(), Fail> {
+/// program, and with `hide` no process of a container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd], environment: Area, hide: bool) -> Result<(), Fail> {
     environment.wipe();
     process::close_all_but(keep).step(|| "close_range")?;
     process::reset_signals();
-    process::not_dumpable().step(|| "prctl PR_SET_DUMPABLE")
+    if hide {
+        process::set_dumpable(false).step(|| "prctl PR_SET_DUMPABLE")?;
+    }
+    Ok(())
 }
 
 /// Runs the child of `create`. Never returns.
@@ -204,7 +221,14 @@ fn stages(context: &Context<'_>) -> Result<Infallible, (Fail, bool)> {
 fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     let plan = context.plan;
     finish::set_oom_score(&plan.process)?;
-    quarantine(&context.needed(), context.environment)?;
+    let mut needed = context.needed();
+    if !plan.time_offsets.is_empty() {
+        let clocks = namespaces::open_clocks()?;
+        needed.push(clocks.as_raw_fd());
+        needed.sort_unstable();
+        context.progress.clocks.replace(Some(clocks));
+    }
+    quarantine(&needed, context.environment, context.hide)?;
     rustix::process::umask(Mode::empty());
     if plan.namespaces.in_user_namespace() {
         // What only the host's root may do comes before the user namespace.
@@ -339,7 +363,9 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
         .channel
         .send(&Message::Ready)
         .step(|| "tell the parent")
-        .and_then(|()| wait_for_start(context));
+        // A parent that dies before it has written down who we are leaves nobody who could find us.
+        .and_then(|()| read_one(&context.channel, "wait until the parent has written us down"))
+        .and_then(|()| read_one(&context.fifo, "read the start fifo"));
     if let Err(fail) = waited {
         return fail;
     }
@@ -362,14 +388,16 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     program.execute(context.preserve_fds)
 }
 
-fn wait_for_start(context: &Context<'_>) -> Result<(), Fail> {
-    let mut byte = [0_u8; 1];
+/// Waits for something to read, by the one call that a filter that is in force already must allow anyway.
+fn read_one(from: impl std::os::fd::AsFd, what: &'static str) -> Result<(), Fail> {
+    let mut bytes = [0_u8; 8];
     loop {
-        match rustix::io::read(&context.fifo, &mut byte) {
-            Ok(1) => return Ok(()),
-            Ok(_) => return Err(Fail::new("the start fifo is closed")),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).step(|| "read the start fifo"),
+        match rustix::io::read(from.as_fd(), &mut bytes) {
+            Ok(0) => return Err(Fail(format!("{what}: the other end is closed"))),
+            Ok(_) => return Ok(()),
+            // As in `Channel::receive`.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+            Err(error) => return Err(error).step(|| what),
         }
     }
 }

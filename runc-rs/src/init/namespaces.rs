@@ -3,10 +3,13 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
 use super::fail::{Fail, Step};
 use super::{Context, fail};
-use crate::channel::Message;
+use crate::channel::{Channel, Message};
 use crate::plan::namespaces::name;
+use crate::rootless::is_unprivileged;
 use crate::sys::process::{self, Fork};
 use crate::sys::{credentials, mounts as sys, net};
 
@@ -25,33 +28,61 @@ pub(crate) fn enter(context: &Context<'_>) -> Result<(), Fail> {
     let new = plan.namespaces.new;
     if new & libc::CLONE_NEWUSER != 0 {
         sys::unshare(libc::CLONE_NEWUSER).step(|| "unshare of the user namespace")?;
-        context
-            .channel
-            .send(&Message::MapUsers)
-            .step(|| "ask for the user mappings")?;
-        context.wait_go()?;
+        be_mapped(context)?;
     }
     if plan.namespaces.in_user_namespace() {
         become_root()?;
     }
     let now = new & !(libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP | libc::CLONE_NEWPID);
     sys::unshare(now).step(|| "unshare of the namespaces")?;
-    if !plan.time_offsets.is_empty() {
-        std::fs::write("/proc/self/timens_offsets", &plan.time_offsets).step(|| "write /proc/self/timens_offsets")?;
+    if let Some(clocks) = context.progress.clocks.take() {
+        rustix::io::write(clocks, plan.time_offsets.as_bytes()).step(|| "write /proc/self/timens_offsets")?;
     }
-    if child_makes_pid_namespace(plan) {
+    let makes_pid_namespace = child_makes_pid_namespace(plan);
+    if makes_pid_namespace {
         sys::unshare(libc::CLONE_NEWPID).step(|| "unshare of the pid namespace")?;
-        if let Fork::Parent(pid) = process::fork_sibling().step(|| "clone into the pid namespace")? {
-            context
-                .channel
-                .send(&Message::Successor(pid))
-                .step(|| "tell the successor's pid")?;
-            process::exit_now(0);
-        }
+    }
+    if makes_pid_namespace || context.joins.iter().any(|(flag, _)| *flag == libc::CLONE_NEWPID) {
+        hand_on(&context.channel)?;
         context.progress.pid.set(context.wait_go()?);
     }
     if new & libc::CLONE_NEWNET != 0 {
         net::loopback_up().step(|| "setting lo up")?;
+    }
+    Ok(())
+}
+
+/// The file that takes the offsets of a time namespace. Once the process is hidden it belongs to root.
+pub(super) fn open_clocks() -> Result<OwnedFd, Fail> {
+    let path = c"/proc/self/timens_offsets";
+    openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(|| "open /proc/self/timens_offsets")
+}
+
+/// Lets the parent map the ids of the user namespace just made.
+fn be_mapped(context: &Context<'_>) -> Result<(), Fail> {
+    // For an ordinary user's parent the files to write are his own only as long as this process is not hidden.
+    let show = is_unprivileged();
+    if show {
+        process::set_dumpable(true).step(|| "prctl PR_SET_DUMPABLE")?;
+    }
+    context
+        .channel
+        .send(&Message::MapUsers)
+        .step(|| "ask for the user mappings")?;
+    context.wait_go()?;
+    if show && context.hide {
+        process::set_dumpable(false).step(|| "prctl PR_SET_DUMPABLE")?;
+    }
+    Ok(())
+}
+
+/// Goes on as a new process, the caller's sibling, which is born into the pid namespace set for children.
+pub(super) fn hand_on(channel: &Channel) -> Result<(), Fail> {
+    if let Fork::Parent(pid) = process::fork_sibling().step(|| "clone into the pid namespace")? {
+        channel
+            .send(&Message::Successor(pid))
+            .step(|| "tell the successor's pid")?;
+        process::exit_now(0);
     }
     Ok(())
 }

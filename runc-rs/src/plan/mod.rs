@@ -9,6 +9,7 @@ pub(crate) mod mount_options;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 pub(crate) mod sysctl;
 
 use std::path::{Path, PathBuf};
@@ -120,7 +121,10 @@ impl Plan {
             Vec::new()
         };
         let mut process = process::plan_process(process, warnings)?;
-        process.personality = linux.personality().as_ref().map(process::personality).transpose()?;
+        let personality = linux.personality().as_ref();
+        process.personality = personality.map(|personality| scheduling::personality(personality, warnings));
+        let memory_policy = linux.memory_policy().as_ref();
+        process.memory_policy = memory_policy.map(scheduling::MemoryPolicy::plan).transpose()?;
         Ok(Self {
             bundle: bundle.to_path_buf(),
             rootfs: bundle.join(root.path()),
@@ -149,7 +153,6 @@ fn refuse_unsupported(linux: &Linux) -> Result<(), Error> {
     let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
     for (there, field) in [
         (linux.intel_rdt().is_some(), "linux.intelRdt"),
-        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
         (devices, "linux.netDevices"),
     ] {
         if there {

@@ -6,6 +6,7 @@ pub(crate) mod environment;
 pub(crate) mod mounts;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 
 use std::io;
 

@@ -134,6 +134,13 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Gives `SIGCHLD` its default action. A program that was started with the signal ignored (the disposition survives `execve`) could wait for
+/// no child: the kernel would reap them all. For the start of a program's `main`; a library leaves its program's signals alone.
+pub fn stop_ignoring_children() {
+    // SAFETY: SIG_DFL installs no handler, and the number is a valid one.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Closes every descriptor from 3 on that is not in `keep` (sorted ascending).
 pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut first: u32 = 3;
@@ -208,11 +215,12 @@ pub(crate) fn pidfd_send_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<(
     Ok(())
 }
 
-/// Calling thread's ability to be dumped or traced by others of its user: off. `execve` switches it on again.
-pub(crate) fn not_dumpable() -> io::Result<()> {
+/// Whether others of the calling process's user may trace it, read its memory, and own its files in `/proc`. `execve` and changes of
+/// ids set it anew.
+pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
     // SAFETY: PR_SET_DUMPABLE takes an integer.
     check(libc::c_long::from(unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0)
     }))?;
     Ok(())
 }

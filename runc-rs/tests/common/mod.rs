@@ -1,20 +1,24 @@
 //! A bundle of a test's own: a busybox root filesystem, a configuration to change, and the real program to run it with.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+pub mod killer;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Applets that the tests' scripts call.
-const APPLETS: [&str; 26] = [
+const APPLETS: [&str; 31] = [
     "sh", "sleep", "cat", "ls", "mount", "id", "touch", "mkdir", "env", "echo", "stat", "readlink", "grep", "hostname",
-    "ps", "true", "false", "tty", "stty", "ip", "rm", "ln", "kill", "umount", "dd", "head",
+    "ps", "true", "false", "tty", "stty", "ip", "rm", "ln", "kill", "umount", "dd", "head", "uname", "ionice", "chrt",
+    "awk", "sed",
 ];
 
 pub struct Bundle {
@@ -214,6 +218,46 @@ impl Bundle {
         }
         assert!(!self.state_root().join(&self.id).exists(), "state left");
     }
+
+    /// Puts a record back whose directory is gone.
+    pub fn create_record(&self, record: &[u8]) {
+        let directory = self.state_root().join(&self.id);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("state.json"), record).unwrap();
+    }
+
+    /// Waits until no process carries the container's name any more, in its arguments, its environment or its cgroup.
+    pub fn assert_no_process_left(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let left = processes_of(&self.id);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "processes left: {left:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn processes_of(id: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let (line, stat) = (read("cmdline"), read("stat"));
+        let zombie = String::from_utf8_lossy(&stat)
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('Z'));
+        let carries = |bytes: &[u8]| bytes.windows(id.len()).any(|part| part == id.as_bytes());
+        if pid != std::process::id() && !zombie && (carries(&line) || carries(&read("cgroup"))) {
+            found.push(format!("{pid}: {}", String::from_utf8_lossy(&line).replace('\0', " ")));
+        }
+    }
+    found
 }
 
 impl Drop for Bundle {

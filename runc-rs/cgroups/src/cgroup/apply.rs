@@ -48,6 +48,15 @@ pub(super) fn set(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
     verify_shares(&mut dirs, &writes)
 }
 
+/// Refuses what would do harm before any of it is done.
+pub(super) fn check(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
+    let mut dirs = Dirs {
+        cgroup,
+        open: HashMap::new(),
+    };
+    check_before_update(&mut dirs, resources)
+}
+
 /// Which interface each controller has: v1 by its directory, the rest by what cgroup2's parent hands down.
 fn controllers(cgroup: &Cgroup) -> Result<Controllers> {
     let mut controllers = Controllers::new();
