@@ -130,6 +130,11 @@ impl Directory {
         }
     }
 
+    /// The directory's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn record_path(&self) -> PathBuf {
         self.path.join("state.json")
     }
