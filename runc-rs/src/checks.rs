@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
-use crate::init::namespaces::child_makes_pid_namespace;
+use crate::init::namespaces::{child_joins_pid_namespace, child_makes_pid_namespace};
 use crate::options::Io;
 use crate::plan::Plan;
 use crate::plan::namespaces::name;
-use crate::rootless::is_unprivileged;
 use crate::spawn::PidNamespace;
 use crate::sys::mounts as sys;
 
@@ -45,6 +44,17 @@ pub(crate) fn check_labels(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
+/// Without `pivot_root` the host's tree stays behind the container's root: it must not get apart from it.
+pub(crate) fn check_root_propagation(plan: &Plan, no_pivot: bool) -> Result<(), Error> {
+    match plan.root_propagation {
+        Some((libc::MS_PRIVATE, _)) if no_pivot => Err(Error::config(
+            "linux.rootfsPropagation",
+            "rootfsPropagation of [r]private is not safe without pivot_root",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the standard streams fit a process with or without a terminal.
 pub(crate) fn check_io(terminal: bool, io: &Io) -> Result<(), Error> {
     match (terminal, io) {
@@ -69,8 +79,7 @@ pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNa
     } else {
         PidNamespace::Own
     };
-    // An ordinary user may join it only from within the user namespace, so that is left to the child.
-    let late = plan.namespaces.in_user_namespace() && is_unprivileged();
+    let late = child_joins_pid_namespace(plan);
     for (flag, path) in &plan.namespaces.join {
         let fd = openat(
             CWD,

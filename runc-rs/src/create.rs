@@ -12,8 +12,9 @@ use runc_rs_cgroups::{Cgroup, Host};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::channel::{Channel, Message};
-use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
+use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
+use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, Context};
 use crate::options::{CgroupManager, CreateOptions, Created, Io};
 use crate::plan::Plan;
@@ -23,19 +24,20 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, procinfo, sockets};
+use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
-struct Prepared {
-    plan: Plan,
-    spec: Spec,
-    filter: Option<Filter>,
-    host: Host,
-    cgroup: Cgroup,
-    rootless: bool,
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) spec: Spec,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) host: Host,
+    pub(crate) cgroup: Cgroup,
+    pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
-    warnings: Vec<String>,
+    devices: Vec<netdevices::Device>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Creates container `id` in the state directory `root`.
@@ -75,7 +77,7 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 }
 
 /// Reads and checks all input.
-fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let bundle = options
         .bundle
         .canonicalize()
@@ -89,6 +91,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     plan.rootfs = check_rootfs(&plan.rootfs)?;
     check_io(plan.process.terminal, &options.io)?;
     check_labels(&plan)?;
+    check_root_propagation(&plan, options.no_pivot)?;
     let linux = spec.linux().as_ref();
     let filter = linux
         .and_then(|linux| linux.seccomp().as_ref())
@@ -100,6 +103,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let (host, cgroup) = cgroup::locate(path, id, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
+        devices: netdevices::look_up(&plan.net_devices)?,
         plan,
         spec,
         filter,
@@ -183,7 +187,7 @@ pub(crate) fn announce(pid: i32, pid_file: Option<&Path>, pidfd_socket: Option<&
     Ok(())
 }
 
-fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
+pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
     let plan = &prepared.plan;
     let mut hooks = crate::plan::Hooks::default();
     hooks.poststart.clone_from(&plan.hooks.poststart);
@@ -236,11 +240,6 @@ pub(crate) fn streams(io: Io) -> Option<[OwnedFd; 3]> {
 fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOptions) -> Result<(Channel, i32), Error> {
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let plan = &prepared.plan;
-    let mut userns = Vec::new();
-    for mount in &plan.mounts {
-        let maps = mount.id_maps.as_ref();
-        userns.push(maps.map(|(uids, gids)| spawn::user_namespace(uids, gids)).transpose()?);
-    }
     let own_cgroup_namespace = plan.namespaces.has(libc::CLONE_NEWCGROUP);
     let context = Context {
         plan,
@@ -255,7 +254,8 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         hide: !is_unprivileged() || plan.namespaces.joins_any(),
         cgroup_files: cgroup::files(&prepared.cgroup, false),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
-        userns,
+        sources: crate::sources::prepare(plan, &prepared.joins)?,
+        devices: &prepared.devices,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,
@@ -315,16 +315,22 @@ fn converse(
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pid = first;
     let mut console = None;
+    // Killed just after it has made its successor, it takes the number with it, and the successor holds the channel open.
+    let mut watched = child_makes_pid_namespace(&prepared.plan)
+        .then(|| open_pidfd(first))
+        .flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 pid = successor;
+                watched = None;
                 undo.pid = Some(successor);
                 process::reap(first);
                 say_go(channel, successor)?;
@@ -334,6 +340,10 @@ fn converse(
                     crate::idmap::write(first, &maps.uids, &maps.gids)?;
                 }
                 say_go(channel, first)?;
+            }
+            Some(Message::MoveDevices) => {
+                netdevices::move_to(&prepared.devices, pid)?;
+                say_go(channel, pid)?;
             }
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());
@@ -377,17 +387,17 @@ pub(crate) fn died(pid: i32) -> String {
 }
 
 /// What has been made so far, to be taken back when the rest fails.
-struct Undo {
-    directory: Directory,
-    cgroup: Option<Cgroup>,
-    pid: Option<i32>,
+pub(crate) struct Undo {
+    pub(crate) directory: Directory,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
-    poststop: Option<Record>,
+    pub(crate) poststop: Option<Record>,
 }
 
 impl Undo {
     /// Takes everything back. Best effort: the error that led here is the one to report.
-    fn run(self) {
+    pub(crate) fn run(self) {
         if let Some(pid) = self.pid {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);

@@ -71,7 +71,13 @@ pub fn features() -> Features {
     let mut features = Features::base();
     features.mount_options = MOUNT_OPTIONS
         .iter()
-        .chain(&["tmpcopyup", "unbindable"])
+        .chain(&[
+            "tmpcopyup",
+            "unbindable",
+            "copy-symlink",
+            "src-nofollow",
+            "dest-nofollow",
+        ])
         .map(|o| (*o).to_owned())
         .collect();
     features.linux.cgroup.v1 = true;
@@ -80,6 +86,7 @@ pub fn features() -> Features {
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };
     features.linux.mount_extensions.idmap = Enabled { enabled: true };
+    features.linux.net_devices = Some(Enabled { enabled: true });
     features.linux.memory_policy = Some(MemoryPolicy {
         modes: MEMORY_MODES.iter().map(|mode| (*mode).to_owned()).collect(),
         flags: MEMORY_FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
