@@ -19,7 +19,7 @@ const UNREACHABLE: &str =
 
 /// The container's cgroup.
 pub(crate) fn cgroup(record: &Record) -> Cgroup {
-    Cgroup::load(record.cgroup_paths.clone())
+    Cgroup::load(record.cgroup_paths.clone()).with_unit(record.unit.clone())
 }
 
 fn failed(error: &runc_rs_cgroups::Error) -> Error {

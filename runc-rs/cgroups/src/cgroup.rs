@@ -10,7 +10,7 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::dir::{Dir, children};
 use crate::error::{Error, Result};
-use crate::host::{Driver, Host, Mode};
+use crate::host::{Host, Mode};
 use crate::systemd::{Manager, Unit};
 
 mod apply;
@@ -38,8 +38,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Error::NoDevices`] on a host with v1 controllers that lacks the devices controller.
-    pub fn new(host: &Host, path: &Path, driver: Driver) -> Result<Self> {
-        let Driver::Cgroupfs = driver;
+    pub fn new(host: &Host, path: &Path) -> Result<Self> {
         let paths: BTreeMap<String, PathBuf> = host.directories(path).into_iter().collect();
         if host.mode() != Mode::V2 && !paths.contains_key("devices") {
             return Err(Error::NoDevices);
@@ -53,7 +52,7 @@ impl Cgroup {
     /// As [`Self::new`]; [`Error::SliceName`].
     pub fn of_unit(host: &Host, unit: Unit, manager: &Manager) -> Result<Self> {
         let path = Path::new("/").join(manager.control_group()).join(unit.path()?);
-        let mut cgroup = Self::new(host, &path, Driver::Cgroupfs)?;
+        let mut cgroup = Self::new(host, &path)?;
         cgroup.unit = Some(unit);
         Ok(cgroup)
     }
