@@ -233,12 +233,12 @@ pub(crate) fn limit(cgroup: &Cgroup, spec: &Spec, rootless: bool) -> Result<(), 
         // Refused to all but the machine's root, and not needed: what a user may open of the host's devices is his to open.
         let mut devices = LinuxResources::default();
         devices.set_devices(Some(rules));
-        let _ = cgroup.set_files(&devices);
+        let _ = cgroup.set(&devices);
         resources.set_devices(None);
     } else {
         resources.set_devices(Some(rules));
     }
-    cgroup.set_files(&resources).map_err(|error| failed(&error))
+    cgroup.set(&resources).map_err(|error| failed(&error))
 }
 
 /// The processes in every one of the cgroup's directories: they need not be the same in each.
