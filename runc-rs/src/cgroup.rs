@@ -82,6 +82,13 @@ pub(crate) fn unified(cgroup: &Cgroup) -> Option<OwnedFd> {
     cgroup.unified_fd().ok().flatten()
 }
 
+/// The directory through which the container can be frozen: v1's freezer, or the cgroup2 directory where that has the controllers.
+pub(crate) fn freezer_path(cgroup: &Cgroup) -> Option<&std::path::Path> {
+    let paths = cgroup.paths();
+    let unified = paths.get(UNIFIED).filter(|_| paths.len() == 1);
+    paths.get("freezer").or(unified).map(std::path::PathBuf::as_path)
+}
+
 fn failed(error: &runc_rs_cgroups::Error) -> Error {
     Error::Process(format!("unable to apply cgroup configuration: {error}"))
 }

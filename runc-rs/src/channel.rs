@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -35,6 +36,12 @@ pub(crate) enum Message {
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Channel(OwnedFd);
+
+impl From<OwnedFd> for Channel {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -72,6 +79,26 @@ impl Channel {
                 Err(Errno::INTR) => {}
                 result => return Ok(result.map(drop)?),
             }
+        }
+    }
+
+    /// As [`Self::receive`], but the end of `process` (a pidfd) is an end too, whoever else has the other end open.
+    pub(crate) fn receive_from(&self, process: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+        loop {
+            let mut fds = [
+                PollFd::new(&self.0, PollFlags::IN),
+                PollFd::from_borrowed_fd(process, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                result => result?,
+            };
+            // What it said before it ended comes first.
+            return if fds[0].revents().is_empty() {
+                Ok(None)
+            } else {
+                self.receive()
+            };
         }
     }
 

@@ -45,6 +45,17 @@ pub(crate) fn check_labels(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
+/// Without `pivot_root` the host's tree stays behind the container's root: it must not get apart from it.
+pub(crate) fn check_root_propagation(plan: &Plan, no_pivot: bool) -> Result<(), Error> {
+    match plan.root_propagation {
+        Some((libc::MS_PRIVATE, _)) if no_pivot => Err(Error::config(
+            "linux.rootfsPropagation",
+            "rootfsPropagation of [r]private is not safe without pivot_root",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the standard streams fit a process with or without a terminal.
 pub(crate) fn check_io(terminal: bool, io: &Io) -> Result<(), Error> {
     match (terminal, io) {

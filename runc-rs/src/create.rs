@@ -13,8 +13,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::cgroup::Maker;
 use crate::channel::{Channel, Message};
-use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
+use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
+use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, Context};
 use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
@@ -27,17 +28,17 @@ use crate::sys::process;
 use crate::{Error, Status, cgroup, procinfo, sockets};
 
 /// Everything that is known before anything is made.
-struct Prepared {
-    plan: Plan,
-    spec: Spec,
-    filter: Option<Filter>,
-    host: Host,
-    cgroup: Cgroup,
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) spec: Spec,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) host: Host,
+    pub(crate) cgroup: Cgroup,
     maker: Maker,
-    rootless: bool,
+    pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Creates container `id` in the state directory `root`.
@@ -71,7 +72,7 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 }
 
 /// Reads and checks all input.
-fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let bundle = options
         .bundle
         .canonicalize()
@@ -85,6 +86,7 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     plan.rootfs = check_rootfs(&plan.rootfs)?;
     check_io(plan.process.terminal, &options.io)?;
     check_labels(&plan)?;
+    check_root_propagation(&plan, options.no_pivot)?;
     let linux = spec.linux().as_ref();
     let filter = linux
         .and_then(|linux| linux.seccomp().as_ref())
@@ -189,7 +191,7 @@ pub(crate) fn announce(pid: i32, pid_file: Option<&Path>, pidfd_socket: Option<&
     Ok(())
 }
 
-fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
+pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
     let plan = &prepared.plan;
     let mut hooks = crate::plan::Hooks::default();
     hooks.poststart.clone_from(&plan.hooks.poststart);
@@ -243,11 +245,6 @@ pub(crate) fn streams(io: Io) -> Option<[OwnedFd; 3]> {
 fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOptions) -> Result<(Channel, i32), Error> {
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let plan = &prepared.plan;
-    let mut userns = Vec::new();
-    for mount in &plan.mounts {
-        let maps = mount.id_maps.as_ref();
-        userns.push(maps.map(|(uids, gids)| spawn::user_namespace(uids, gids)).transpose()?);
-    }
     let own_cgroup_namespace = plan.namespaces.has(libc::CLONE_NEWCGROUP);
     let context = Context {
         plan,
@@ -262,7 +259,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         hide: !is_unprivileged() || plan.namespaces.joins_any(),
         cgroup_files: cgroup::first_files(&prepared.cgroup),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
-        userns,
+        sources: crate::sources::prepare(plan, &prepared.joins)?,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,
@@ -322,16 +319,22 @@ fn converse(
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pid = first;
     let mut console = None;
+    // Killed just after it has made its successor, it takes the number with it, and the successor holds the channel open.
+    let mut watched = child_makes_pid_namespace(&prepared.plan)
+        .then(|| open_pidfd(first))
+        .flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 pid = successor;
+                watched = None;
                 undo.pid = Some(successor);
                 process::reap(first);
                 say_go(channel, successor)?;
@@ -384,17 +387,17 @@ pub(crate) fn died(pid: i32) -> String {
 }
 
 /// What has been made so far, to be taken back when the rest fails.
-struct Undo {
-    directory: Directory,
-    cgroup: Option<Cgroup>,
-    pid: Option<i32>,
+pub(crate) struct Undo {
+    pub(crate) directory: Directory,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
-    poststop: Option<Record>,
+    pub(crate) poststop: Option<Record>,
 }
 
 impl Undo {
     /// Takes everything back. Best effort: the error that led here is the one to report.
-    fn run(self) {
+    pub(crate) fn run(self) {
         if let Some(pid) = self.pid {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);

@@ -34,6 +34,7 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Remains {
+    id: String,
     pid: i32,
     start_time: u64,
     cgroup_paths: BTreeMap<String, PathBuf>,
@@ -44,6 +45,7 @@ struct Remains {
 impl From<&Record> for Remains {
     fn from(record: &Record) -> Self {
         Self {
+            id: record.id.clone(),
             pid: record.pid,
             start_time: record.start_time,
             cgroup_paths: record.cgroup_paths.clone(),
@@ -101,6 +103,8 @@ fn delete_broken(directory: &Directory) -> Result<(), Error> {
     let mut remains: Remains = directory
         .raw_record()
         .and_then(|text| serde_json::from_slice(&text).ok())
+        // Another one's processes are not ours to end.
+        .filter(|remains: &Remains| remains.id == directory.id())
         .unwrap_or_default();
     remains.keep_cgroups();
     remains.end()?;

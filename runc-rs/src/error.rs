@@ -96,6 +96,14 @@ pub enum Error {
     /// The control group could not be made, entered, read or removed.
     #[error("{0}")]
     Cgroup(String),
+    /// CRIU is missing, cannot do what was asked, or failed.
+    #[error("{message}")]
+    Criu {
+        /// What failed, in runc's words.
+        message: String,
+        /// Lines of CRIU's log: its errors, and what led to them.
+        log: Vec<String>,
+    },
     /// The system-call filter cannot be compiled.
     #[error("linux.seccomp: {0}")]
     Seccomp(String),

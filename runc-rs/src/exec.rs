@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Message};
@@ -42,7 +43,8 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    let (channel, mut pid) = fork(&record, &plan, filter.as_ref(), options)?;
+    let (channel, mut pid) =
+        fork(&record, &plan, filter.as_ref(), options).map_err(|error| ended_meanwhile(error, &record))?;
     let listens = filter.is_some_and(|filter| filter.listener.is_some());
     let finish = || {
         let console = converse(&channel, &mut pid, listens)?;
@@ -56,13 +58,37 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         })
     };
     let finished: Result<Created, Error> = finish();
-    finished.inspect_err(|_| {
+    finished.map_err(|error| {
         if let Some(pid) = Pid::from_raw(pid) {
             // It may have ended by itself.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         process::reap(pid);
+        ended_meanwhile(error, &record)
     })
+}
+
+/// In a container that ends meanwhile every step can fail in its own words, and its first process is still there for a moment when they
+/// do. What is wrong with the program itself is said at once.
+fn ended_meanwhile(error: Error, record: &Record) -> Error {
+    let about_program = |text: &str| text.starts_with("exec: ") || text.starts_with("chdir to cwd");
+    match &error {
+        Error::Process(text) if about_program(text) => error,
+        Error::Process(_) | Error::System { .. } if ends_soon(record) => Error::NotRunning(record.id.clone()),
+        _ => error,
+    }
+}
+
+/// Whether the first process has ended, or ends within a moment.
+fn ends_soon(record: &Record) -> bool {
+    let Some(init) = procinfo::open(record.pid, record.start_time) else {
+        return true;
+    };
+    let limit = Timespec {
+        tv_sec: 0,
+        tv_nsec: 300_000_000,
+    };
+    matches!(poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&limit)), Ok(1))
 }
 
 fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> Result<(), Error> {

@@ -13,8 +13,9 @@
 //! |---|---|
 //! | [`Runtime`] | the operations |
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
-//! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
+//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
+//! | `criu` | checkpoint and restore |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
 //! | `store`, `record`, `inherited` | the state directory |
 //! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
@@ -27,6 +28,7 @@ mod cgroup;
 mod channel;
 mod checks;
 mod create;
+mod criu;
 mod delete;
 mod error;
 mod exec;
@@ -46,6 +48,7 @@ mod runtime;
 pub mod sealed;
 mod seccomp;
 mod sockets;
+mod sources;
 mod spawn;
 mod state;
 mod store;
@@ -54,6 +57,7 @@ mod words;
 
 use std::path::Path;
 
+pub use criu::{CgroupsMode, CheckpointOptions, Migration, RestoreOptions};
 pub use error::Error;
 pub use features::features;
 pub use options::{CgroupManager, CreateOptions, Created, ExecOptions, Io};

@@ -6,7 +6,10 @@ use oci_spec::runtime::LinuxResources;
 
 use runc_rs_cgroups::Cgroup;
 
-use crate::{CreateOptions, Created, Entry, Error, ExecOptions, State, create, delete, exec, lifecycle};
+use crate::{
+    CheckpointOptions, CreateOptions, Created, Entry, Error, ExecOptions, RestoreOptions, State, create, criu, delete,
+    exec, lifecycle,
+};
 
 /// An OCI runtime over one state directory. Holds no other state: any number of them, in any process, may use the same directory.
 #[derive(Debug, Clone)]
@@ -47,6 +50,22 @@ impl Runtime {
     /// [`Error::Process`] with runc's words when the program cannot be executed.
     pub fn exec(&self, id: &str, options: ExecOptions) -> Result<Created, Error> {
         exec::exec(&self.root, id, options)
+    }
+
+    /// Writes the running container into image files, by CRIU. It has ended afterwards, unless it was to be left running, and is to be deleted.
+    ///
+    /// # Errors
+    /// [`Error::WrongStatus`] when it neither runs nor is paused, [`Error::Criu`] with CRIU's log.
+    pub fn checkpoint(&self, id: &str, options: CheckpointOptions) -> Result<(), Error> {
+        criu::dump::checkpoint(&self.root, id, options)
+    }
+
+    /// Makes a running container from image files, by CRIU. Its first process is a child of the caller.
+    ///
+    /// # Errors
+    /// As for [`Self::create`], and [`Error::Criu`] with CRIU's log; nothing is left behind.
+    pub fn restore(&self, id: &str, options: RestoreOptions) -> Result<Created, Error> {
+        criu::restore::restore(&self.root, id, options)
     }
 
     /// The container's state.

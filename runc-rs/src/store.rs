@@ -130,6 +130,11 @@ impl Directory {
         }
     }
 
+    /// The directory's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn record_path(&self) -> PathBuf {
         self.path.join("state.json")
     }
@@ -159,7 +164,18 @@ impl Directory {
                 message: format!("version {} of the record is not known", record.version),
             });
         }
+        if record.id != self.id {
+            return Err(Error::Json {
+                path,
+                message: format!("the record is of the container {}", record.id),
+            });
+        }
         Ok(record)
+    }
+
+    /// The container's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// What lies in the record's place, where [`Self::load`] cannot make sense of it.

@@ -123,7 +123,7 @@ fn collect(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHa
 }
 
 /// The guest's last line is `guest-exit-code=N`.
-fn split_code(output: &str) -> (String, Option<i32>) {
+pub(crate) fn split_code(output: &str) -> (String, Option<i32>) {
     match output.rsplit_once("guest-exit-code=") {
         Some((output, code)) => (output.to_owned(), code.trim().parse().ok()),
         None => (output.to_owned(), None),

@@ -19,4 +19,5 @@ pub mod image_tars;
 pub mod images;
 pub mod leftovers;
 pub mod programs;
+pub mod qemu;
 pub mod registry;

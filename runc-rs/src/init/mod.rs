@@ -11,7 +11,7 @@ pub(crate) mod fail;
 pub(crate) mod finish;
 pub(crate) mod join;
 mod mask;
-mod mount;
+pub(crate) mod mount;
 pub(crate) mod namespaces;
 mod passwd;
 mod procfs;
@@ -29,6 +29,7 @@ use crate::channel::{Channel, Message};
 use crate::hooks::{self, HookState};
 use crate::plan::Plan;
 use crate::seccomp::{Filter, Handover};
+use crate::sources::Source;
 use crate::spawn::Birth;
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
@@ -46,8 +47,8 @@ pub(crate) struct Context<'a> {
     pub(crate) hide: bool,
     pub(crate) cgroup_files: CgroupFiles,
     pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
-    /// For each mount, the user namespace that maps its ids.
-    pub(crate) userns: Vec<Option<OwnedFd>>,
+    /// For each mount, what had to be made ready outside the container's user namespace.
+    pub(crate) sources: Vec<Option<Source>>,
     /// What becomes 0, 1, 2; the caller's own when absent.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) preserve_fds: u32,
@@ -84,7 +85,7 @@ impl Context<'_> {
         ];
         fds.extend(self.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
         fds.extend(self.listener.iter().map(AsRawFd::as_raw_fd));
-        fds.extend(self.userns.iter().flatten().map(AsRawFd::as_raw_fd));
+        fds.extend(self.sources.iter().flatten().map(Source::as_raw_fd));
         fds.extend(self.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
         with_preserved(fds, self.preserve_fds)
     }
@@ -289,7 +290,7 @@ pub(crate) fn restrict(
 fn build_root(context: &Context<'_>) -> Result<Option<OwnedFd>, Fail> {
     let plan = context.plan;
     let mut rootfs = rootfs::Rootfs::new(plan)?;
-    rootfs.mount_all(plan, &context.cgroup_steps, &context.userns, || {
+    rootfs.mount_all(plan, &context.cgroup_steps, &context.sources, || {
         context.enter_cgroup_namespace()
     })?;
     context.enter_cgroup_namespace()?;

@@ -107,9 +107,15 @@ impl Plan {
             .ok_or_else(|| Error::config("process", "process property must not be empty"))?;
         refuse_unsupported(linux)?;
         let namespaces = Namespaces::plan(linux.namespaces().as_deref().unwrap_or_default())?;
+        let id_maps = id_maps(linux, &namespaces)?;
+        let around = mounts::Surroundings {
+            bundle,
+            id_maps: id_maps.as_ref(),
+            joins_user_namespace: namespaces.new & libc::CLONE_NEWUSER == 0 && namespaces.in_user_namespace(),
+        };
         let mut mounts = Vec::new();
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-            mounts.push(mounts::plan_mount(mount, index, bundle)?);
+            mounts.push(mounts::plan_mount(mount, index, around)?);
         }
         let set_up_dev = !mounts.iter().any(|mount: &MountPlan| {
             mount.destination == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
@@ -127,7 +133,7 @@ impl Plan {
         Ok(Self {
             bundle: bundle.to_path_buf(),
             rootfs: bundle.join(root.path()),
-            id_maps: id_maps(linux, &namespaces)?,
+            id_maps,
             time_offsets: time_offsets(linux, &namespaces)?,
             root_readonly: root.readonly().unwrap_or(false),
             root_propagation: root_propagation(linux)?,

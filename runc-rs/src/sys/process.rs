@@ -55,20 +55,20 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Forks into the cgroup2 directory `cgroup` (`CLONE_INTO_CGROUP`), with further `CLONE_NEW*` flags; with `sibling` as a child of the
+/// Forks, into the cgroup2 directory `cgroup` (`CLONE_INTO_CGROUP`) where one is given, with further `CLONE_NEW*` flags; with `sibling` as a child of the
 /// caller's parent. Only for a caller with one thread: no lock of libc is taken.
-pub(crate) fn fork_into_cgroup(cgroup: BorrowedFd<'_>, flags: i32, sibling: bool) -> io::Result<Fork> {
+pub(crate) fn fork_into_cgroup(cgroup: Option<BorrowedFd<'_>>, flags: i32, sibling: bool) -> io::Result<Fork> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let sibling_flag = if sibling { libc::CLONE_PARENT } else { 0 };
     let args = CloneArgs {
-        flags: CLONE_INTO_CGROUP | u64::from((flags | sibling_flag).cast_unsigned()),
+        flags: cgroup.map_or(0, |_| CLONE_INTO_CGROUP) | u64::from((flags | sibling_flag).cast_unsigned()),
         // A sibling inherits its creator's signal.
         exit_signal: if sibling {
             0
         } else {
             u64::from(libc::SIGCHLD.cast_unsigned())
         },
-        cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
+        cgroup: cgroup.map_or(0, |cgroup| u64::from(cgroup.as_raw_fd().cast_unsigned())),
         ..CloneArgs::default()
     };
     // SAFETY: without CLONE_VM this is a fork on the caller's stack. `args` is a valid `struct clone_args` of the size passed. The
@@ -171,6 +171,22 @@ pub(crate) fn dup_to(fd: impl AsFd, target: RawFd) -> io::Result<()> {
     check(libc::c_long::from(unsafe {
         libc::dup2(fd.as_fd().as_raw_fd(), target)
     }))?;
+    Ok(())
+}
+
+/// Makes `fds` be the descriptors from `first` on, inherited by `execve`, whatever those were before. Only for a process that ends in
+/// `execve` or `exit_now`, where no owner of a replaced descriptor is dropped.
+pub(crate) fn place(fds: &[BorrowedFd<'_>], first: RawFd) -> io::Result<()> {
+    let end = first + i32::try_from(fds.len()).unwrap_or(i32::MAX);
+    // First out of the way of the targets, else one could replace another that is still wanted.
+    let moved: Vec<_> = fds
+        .iter()
+        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, end))
+        .collect::<Result<_, _>>()?;
+    for (target, fd) in (first..end).zip(&moved) {
+        // SAFETY: by the contract above nobody in this process uses the descriptor that `target` was.
+        check(libc::c_long::from(unsafe { libc::dup2(fd.as_raw_fd(), target) }))?;
+    }
     Ok(())
 }
 

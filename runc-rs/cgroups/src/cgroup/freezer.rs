@@ -151,7 +151,8 @@ pub(super) fn kill(cgroup: &Cgroup, signal: i32) -> Result<()> {
             .try_for_each(|pid| signal_one(cgroup, pid, signal))
     };
     let kill = signal == libc::SIGKILL;
-    let thawed = state(cgroup).is_ok_and(|s| s == FreezerState::Thawed);
+    // What has no freezer (one that is half made, for example) is not frozen.
+    let thawed = !matches!(state(cgroup), Ok(FreezerState::Frozen));
     if kill && thawed && kill_file(cgroup)? {
         // On a hybrid host a process can be in v1 alone; and of those just killed none can fork any more.
         return send();

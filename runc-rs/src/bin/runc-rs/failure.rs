@@ -27,6 +27,14 @@ impl Failure {
         Error::File { action, path, source }.into()
     }
 
+    /// A file that is no JSON of its kind; one that is cut off in Go's words.
+    pub(crate) fn json(path: &Path, error: &serde_json::Error) -> Self {
+        if error.is_eof() {
+            return Self::new("unexpected EOF");
+        }
+        Self::new(format!("{}: {error}", path.display()))
+    }
+
     /// With words before the message.
     pub(crate) fn within(self, words: &str) -> Self {
         Self {

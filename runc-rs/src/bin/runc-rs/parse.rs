@@ -79,6 +79,10 @@ pub(crate) fn parse(
             rest.push(argument);
             continue;
         }
+        if !rest.is_empty() && !is_known(&argument, command) {
+            rest.push(argument);
+            continue;
+        }
         match step(argument, &mut arguments, Some(command)) {
             Ok(Step::Value(flag, value, true)) => global.push(flag.name, value),
             Ok(Step::Value(flag, value, false)) => values.push(flag.name, value),
@@ -163,9 +167,7 @@ fn step(
     if name.is_empty() || name.starts_with('-') {
         return Err(format!("bad flag syntax: {}", argument.to_string_lossy()));
     }
-    let find = |flags: &'static [Flag]| flags.iter().find(|flag| flag.name == name || flag.short == Some(&name));
-    let own = command.and_then(|command| find(command.flags));
-    let Some(flag) = own.or_else(|| find(GLOBAL)) else {
+    let Some((flag, is_global)) = find(&name, command) else {
         return match (name.as_str(), command) {
             ("help" | "h", _) => Ok(Step::Help),
             ("version" | "v", None) => Ok(Step::Version),
@@ -181,7 +183,23 @@ fn step(
             .ok_or_else(|| format!("flag needs an argument: -{name}"))?,
     };
     check(flag.kind, &name, &value)?;
-    Ok(Step::Value(flag, value, own.is_none()))
+    Ok(Step::Value(flag, value, is_global))
+}
+
+/// The flag of this name or letter, and whether it is a global one.
+fn find(name: &str, command: Option<&'static Command>) -> Option<(&'static Flag, bool)> {
+    let find = |flags: &'static [Flag]| flags.iter().find(|flag| flag.name == name || flag.short == Some(name));
+    let own = command.and_then(|command| find(command.flags));
+    own.map(|flag| (flag, false))
+        .or_else(|| find(GLOBAL).map(|flag| (flag, true)))
+}
+
+/// Whether an argument that follows another is a flag: one that nobody knows is an argument, such as the signal -1.
+fn is_known(argument: &OsStr, command: &'static Command) -> bool {
+    let text = argument.to_string_lossy();
+    let name = text.trim_start_matches('-');
+    let name = name.split_once('=').map_or(name, |(name, _)| name);
+    text == "--" || matches!(name, "help" | "h") || find(name, Some(command)).is_some()
 }
 
 /// Whether the value is of the flag's kind.
@@ -266,6 +284,8 @@ mod tests {
             ("state --root /x a", "state root=/x | | a"),
             ("kill a KILL --all", "kill | all=true | a KILL"),
             ("kill -- a -9", "kill | | a -9"),
+            ("kill a -9", "kill | | a -9"),
+            ("kill a -- --all", "kill | | a --all"),
             ("update a --memory -1", "update | memory=-1 | a"),
             (
                 "exec -t a ls -l --root /y -- z",

@@ -1,5 +1,6 @@
 //! The commands, each in a file of its own with its row of the grammar; the simplest ones share [`simple`].
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -7,8 +8,10 @@ mod exec;
 mod features;
 mod kill;
 mod list;
+mod migration;
 mod process;
 mod ps;
+mod restore;
 mod run;
 mod simple;
 mod spec;
@@ -20,6 +23,7 @@ use crate::grammar::Command;
 
 /// All commands, in the order of the help.
 pub(crate) const COMMANDS: &[Command] = &[
+    checkpoint::COMMAND,
     create::COMMAND,
     delete::COMMAND,
     events::COMMAND,
@@ -28,6 +32,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     list::COMMAND,
     simple::PAUSE,
     ps::COMMAND,
+    restore::COMMAND,
     simple::RESUME,
     run::COMMAND,
     spec::COMMAND,

@@ -19,12 +19,29 @@ pub(crate) fn build(invocation: &Invocation, bundle: &Path) -> Result<(Process, 
     };
     // Only the reason: runc names no field.
     runtime_spec::validate::validate_process(&process).map_err(|invalid| Failure::new(invalid.reason))?;
+    let label = process.selinux_label().as_deref().unwrap_or_default();
+    if !label.is_empty() && !Path::new("/sys/fs/selinux/enforce").exists() {
+        return Err(Failure::new(
+            "selinux label is specified in config, but selinux is disabled or not supported",
+        ));
+    }
     Ok((process, warnings))
 }
 
 fn from_file(path: &Path) -> Result<Process, Failure> {
     let text = std::fs::read(path).map_err(|error| Failure::on("open", path, error))?;
-    serde_json::from_slice(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    let failed = |error| Failure::json(path, &error);
+    serde_json::from_slice(&text).or_else(|_| {
+        // Again, with what Go does not miss.
+        let mut value: serde_json::Value = serde_json::from_slice(&text).map_err(failed)?;
+        if let Some(object) = value.as_object_mut() {
+            object.entry("cwd").or_insert_with(|| "".into());
+            object
+                .entry("user")
+                .or_insert_with(|| serde_json::json!({"uid": 0, "gid": 0}));
+        }
+        serde_json::from_value(value).map_err(failed)
+    })
 }
 
 fn from_flags(invocation: &Invocation, bundle: &Path, warnings: &mut Vec<String>) -> Result<Process, Failure> {

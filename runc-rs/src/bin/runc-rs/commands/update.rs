@@ -140,7 +140,7 @@ fn from_file(path: &Path) -> Result<LinuxResources, Failure> {
     } else {
         text = std::fs::read(path).map_err(|error| Failure::on("open", path, error))?;
     }
-    serde_json::from_slice(&text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    serde_json::from_slice(&text).map_err(|error| Failure::json(path, &error))
 }
 
 fn from_flags(values: &Values) -> Result<LinuxResources, Failure> {
