@@ -85,7 +85,11 @@ pub fn run_with(init: Init, script: &str, memory: u32, limit: Duration) -> Outco
         Init::Script => {}
         Init::Systemd => drop(guest.args(["GUEST_SYSTEMD=v2", "systemd.unified_cgroup_hierarchy=1"])),
         Init::SystemdV1 => {
-            guest.args(["GUEST_SYSTEMD=v1", "systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]);
+            guest.args([
+                "GUEST_SYSTEMD=v1",
+                "systemd.unified_cgroup_hierarchy=0",
+                "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+            ]);
             guest.arg("systemd.legacy_systemd_cgroup_controller=1");
         }
     }
