@@ -25,7 +25,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, procinfo, sockets};
+use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 pub(crate) struct Prepared {
@@ -38,6 +38,7 @@ pub(crate) struct Prepared {
     pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
+    devices: Vec<netdevices::Device>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -98,6 +99,7 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared,
     let (host, cgroup, maker) = cgroup::locate(path, id, options.cgroup_manager, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
+        devices: netdevices::look_up(&plan.net_devices)?,
         plan,
         spec,
         filter,
@@ -260,6 +262,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         cgroup_files: cgroup::first_files(&prepared.cgroup),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         sources: crate::sources::prepare(plan, &prepared.joins)?,
+        devices: &prepared.devices,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,
@@ -344,6 +347,10 @@ fn converse(
                     crate::idmap::write(first, &maps.uids, &maps.gids)?;
                 }
                 say_go(channel, first)?;
+            }
+            Some(Message::MoveDevices) => {
+                netdevices::move_to(&prepared.devices, pid)?;
+                say_go(channel, pid)?;
             }
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());

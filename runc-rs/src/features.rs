@@ -88,6 +88,7 @@ pub fn features() -> Features {
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };
     features.linux.mount_extensions.idmap = Enabled { enabled: true };
+    features.linux.net_devices = Some(Enabled { enabled: true });
     features.linux.memory_policy = Some(MemoryPolicy {
         modes: MEMORY_MODES.iter().map(|mode| (*mode).to_owned()).collect(),
         flags: MEMORY_FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),

@@ -49,6 +49,8 @@ pub(crate) struct Context<'a> {
     pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
     /// For each mount, what had to be made ready outside the container's user namespace.
     pub(crate) sources: Vec<Option<Source>>,
+    /// Devices that the parent moves into the network namespace.
+    pub(crate) devices: &'a [crate::netdevices::Device],
     /// What becomes 0, 1, 2; the caller's own when absent.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) preserve_fds: u32,
