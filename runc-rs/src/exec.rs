@@ -28,11 +28,6 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
     let directory = Directory::new(root, id)?;
     let record = directory.load()?;
     check_status(&record, &directory, options.ignore_paused)?;
-    if !options.sub_cgroups.is_empty() {
-        return Err(Error::Cgroup(
-            "exec into a sub-cgroup is not supported by this build".into(),
-        ));
-    }
     let mut warnings = Vec::new();
     let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
     let filter = if record.seccomp {
@@ -142,7 +137,7 @@ fn fork(
     } else {
         PidNamespace::Own
     };
-    let group = lifecycle::cgroup(record);
+    let (group, cgroup_files) = cgroup::for_exec(record, &options.sub_cgroups)?;
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let context = JoinContext {
         plan,
@@ -153,7 +148,7 @@ fn fork(
         } else {
             record.namespaces & !libc::CLONE_NEWPID
         },
-        cgroup_files: cgroup::files(&group, record.rootless),
+        cgroup_files,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),

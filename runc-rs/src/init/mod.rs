@@ -165,6 +165,8 @@ pub(crate) struct CgroupFiles {
     pub(crate) v2: Vec<CString>,
     /// A file that may not be written is passed over.
     pub(crate) forgive: bool,
+    /// Whose cgroup to enter on v2 instead, when the container's takes no processes any more.
+    pub(crate) fallback: Option<i32>,
 }
 
 impl CgroupFiles {
@@ -175,8 +177,17 @@ impl CgroupFiles {
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
-            let entered = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|fd| rustix::io::write(&fd, b"0"));
+            let enter = |file: &CString| {
+                let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+                rustix::io::write(&fd, b"0")
+            };
+            let entered = match (enter(file), self.fallback) {
+                // Its controllers were handed on to cgroups beneath it: those alone may have processes.
+                (Err(error @ (Errno::BUSY | Errno::OPNOTSUPP)), Some(pid)) => {
+                    crate::cgroup::file_of(pid).map_or(Err(error), |file| enter(&file))
+                }
+                (entered, _) => entered,
+            };
             match entered {
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
                 result => drop(result.step(step)?),
