@@ -48,26 +48,21 @@ async fn run(runtime: Runtime, rootfs: &Path, number: i32) -> Result<String> {
     }
     let status = ended(child).await?;
     spawn_blocking(|| container.delete()).await??;
-    Ok(format!("{} ended with {}", output.trim_end(), status.code().unwrap_or(-1)))
+    Ok(format!(
+        "{} ended with {}",
+        output.trim_end(),
+        status.code().unwrap_or(-1)
+    ))
 }
 
 /// Waits in the event loop until the process has ended; then there is something to reap.
 async fn ended(child: Child) -> Result<std::process::ExitStatus> {
-    let mut child = AsyncFd::with_interest(Watched(child), tokio::io::Interest::READABLE)?;
+    let mut child = AsyncFd::register_with_interest(child, tokio::io::Interest::READABLE)?;
     loop {
         let mut ready = child.readable_mut().await?;
-        match ready.get_inner_mut().0.try_wait()? {
+        match ready.get_inner_mut().try_wait()? {
             Some(status) => return Ok(status),
             None => ready.clear_ready(),
         }
-    }
-}
-
-/// tokio asks for the number of the descriptor.
-struct Watched(Child);
-
-impl std::os::fd::AsRawFd for Watched {
-    fn as_raw_fd(&self) -> i32 {
-        std::os::fd::AsFd::as_fd(&self.0).as_raw_fd()
     }
 }

@@ -1,7 +1,7 @@
 //! A process of a container, as its parent sees it.
 
 use std::io::{PipeReader, PipeWriter, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
@@ -187,5 +187,12 @@ fn read_all(pipe: Option<PipeReader>) -> std::io::Result<Vec<u8>> {
 impl AsFd for Child {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+}
+
+/// The pidfd's number, for event loops that go by numbers.
+impl AsRawFd for Child {
+    fn as_raw_fd(&self) -> RawFd {
+        self.pidfd.as_raw_fd()
     }
 }
