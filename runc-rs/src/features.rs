@@ -71,7 +71,13 @@ pub fn features() -> Features {
     let mut features = Features::base();
     features.mount_options = MOUNT_OPTIONS
         .iter()
-        .chain(&["tmpcopyup", "unbindable", "copy-symlink", "src-nofollow", "dest-nofollow"])
+        .chain(&[
+            "tmpcopyup",
+            "unbindable",
+            "copy-symlink",
+            "src-nofollow",
+            "dest-nofollow",
+        ])
         .map(|o| (*o).to_owned())
         .collect();
     features.linux.cgroup.v1 = true;

@@ -33,6 +33,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("linux.uml", "user-mode-linux"),
     ("depmod", "kmod"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("cpio", "cpio"),
+    ("criu", "criu"),
 ];
 
 /// The docker CLI has more than one package; the first that installs serves.
