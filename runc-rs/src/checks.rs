@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
-use crate::init::namespaces::child_makes_pid_namespace;
+use crate::init::namespaces::{child_joins_pid_namespace, child_makes_pid_namespace};
 use crate::options::Io;
 use crate::plan::Plan;
 use crate::plan::namespaces::name;
@@ -44,6 +44,17 @@ pub(crate) fn check_labels(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
+/// Without `pivot_root` the host's tree stays behind the container's root: it must not get apart from it.
+pub(crate) fn check_root_propagation(plan: &Plan, no_pivot: bool) -> Result<(), Error> {
+    match plan.root_propagation {
+        Some((libc::MS_PRIVATE, _)) if no_pivot => Err(Error::config(
+            "linux.rootfsPropagation",
+            "rootfsPropagation of [r]private is not safe without pivot_root",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the standard streams fit a process with or without a terminal.
 pub(crate) fn check_io(terminal: bool, io: &Io) -> Result<(), Error> {
     match (terminal, io) {
@@ -68,6 +79,7 @@ pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNa
     } else {
         PidNamespace::Own
     };
+    let late = child_joins_pid_namespace(plan);
     for (flag, path) in &plan.namespaces.join {
         let fd = openat(
             CWD,
@@ -89,7 +101,7 @@ pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNa
             }
             Err(error) => return Err(Error::file("not a namespace:", path, error)),
         }
-        if *flag == libc::CLONE_NEWPID {
+        if *flag == libc::CLONE_NEWPID && !late {
             pid = PidNamespace::Join(fd);
         } else {
             joins.push((*flag, fd));

@@ -8,44 +8,44 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
-use runc_rs_cgroups::{Cgroup, Driver, Host};
+use runc_rs_cgroups::{Cgroup, Host};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+use crate::cgroup::Maker;
 use crate::channel::{Channel, Message};
-use crate::checks::{check_io, check_labels, check_rootfs, open_namespaces};
+use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
+use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, Context};
-use crate::options::{CgroupManager, CreateOptions, Created, Io};
+use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
+use crate::rootless::is_unprivileged;
 use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, procinfo, sockets};
+use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
-struct Prepared {
-    plan: Plan,
-    spec: Spec,
-    filter: Option<Filter>,
-    host: Host,
-    cgroup: Cgroup,
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) spec: Spec,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) host: Host,
+    pub(crate) cgroup: Cgroup,
+    maker: Maker,
+    pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
-    warnings: Vec<String>,
+    devices: Vec<netdevices::Device>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Creates container `id` in the state directory `root`.
 pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
     crate::store::check_id(id)?;
-    if options.cgroup_manager != CgroupManager::Cgroupfs {
-        return Err(Error::Cgroup(format!(
-            "the cgroup manager {:?} is not supported by this build",
-            options.cgroup_manager
-        )));
-    }
-    let prepared = prepare(id, &mut options)?;
+    let mut prepared = prepare(id, &mut options)?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
@@ -54,7 +54,7 @@ pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Resul
         pid: None,
         poststop: None,
     };
-    match build(&prepared, &mut undo, id, options) {
+    match build(&mut prepared, &mut undo, id, options) {
         Ok((pid, console)) => Ok(Created {
             pid,
             pidfd: open_pidfd(pid),
@@ -73,7 +73,7 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 }
 
 /// Reads and checks all input.
-fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     let bundle = options
         .bundle
         .canonicalize()
@@ -87,26 +87,26 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
     plan.rootfs = check_rootfs(&plan.rootfs)?;
     check_io(plan.process.terminal, &options.io)?;
     check_labels(&plan)?;
+    check_root_propagation(&plan, options.no_pivot)?;
     let linux = spec.linux().as_ref();
     let filter = linux
         .and_then(|linux| linux.seccomp().as_ref())
         .map(Filter::compile)
         .transpose()?;
-    let host = Host::detect().map_err(|error| Error::Cgroup(error.to_string()))?;
+    crate::rootless::check(&plan)?;
+    let rootless = crate::rootless::applies(options.rootless);
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let cgroup = Cgroup::new(
-        &host,
-        &runc_rs_cgroups::host::container_path(path, id),
-        Driver::Cgroupfs,
-    )
-    .map_err(|error| Error::Cgroup(error.to_string()))?;
+    let (host, cgroup, maker) = cgroup::locate(path, id, options.cgroup_manager, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
+        devices: netdevices::look_up(&plan.net_devices)?,
         plan,
         spec,
         filter,
         host,
         cgroup,
+        maker,
+        rootless,
         joins,
         pid_namespace,
         warnings,
@@ -115,12 +115,11 @@ fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
 
 /// Makes the container. What is made is put into `undo` before it is made.
 fn build(
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     undo: &mut Undo,
     id: &str,
     options: CreateOptions,
 ) -> Result<(i32, Option<OwnedFd>), Error> {
-    let mut record = first_record(prepared, id, options.no_new_keyring);
     if let Some(filter) = &prepared.filter {
         undo.directory.save_filter(&filter.to_bytes())?;
     }
@@ -129,14 +128,30 @@ fn build(
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    // Only what was made, or found empty, may be emptied and removed again: not a cgroup that is somebody else's.
-    cgroup::make(&prepared.cgroup)?;
-    undo.cgroup = Some(prepared.cgroup.clone());
+    let mut record = first_record(prepared, id, options.no_new_keyring);
+    // Only what is made, or was found empty, may be emptied and removed again: not a cgroup that is somebody else's.
+    cgroup::check_free(&prepared.cgroup)?;
     // From here on `delete` knows what to empty and remove, should we be killed.
     undo.directory.save(&record)?;
+    undo.cgroup = Some(prepared.cgroup.clone());
+    let mut maker = std::mem::replace(&mut prepared.maker, Maker::Nobody);
+    if let Maker::Files = maker {
+        cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    }
+    if prepared.cgroup.paths().is_empty() && !prepared.plan.namespaces.makes(libc::CLONE_NEWPID) {
+        prepared.warnings.push(cgroup::UNCONTAINED.into());
+    }
+    let prepared = &*prepared;
+    record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
-    cgroup::limit(&prepared.cgroup, &prepared.spec)?;
+    if let Maker::Systemd(manager) = &mut maker {
+        cgroup::start(manager, &prepared.cgroup, first, &prepared.spec)?;
+    }
+    if !matches!(maker, Maker::Nobody) {
+        cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+        cgroup::delegate(&prepared.cgroup, &prepared.plan, prepared.rootless)?;
+    }
     say_go(&channel, first)?;
     let (pid, console) = converse(prepared, undo, &channel, first, &record)?;
     if prepared.plan.process.terminal && console.is_none() {
@@ -148,6 +163,8 @@ fn build(
         .map(|info| info.start_time)
         .ok_or_else(|| Error::Process("the container's process has ended".into()))?;
     undo.directory.save(&record)?;
+    // Until here our end would have been its end too.
+    say_go(&channel, pid)?;
     let console = hand_over(console, console_socket)?;
     announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
     Ok((pid, console))
@@ -176,7 +193,7 @@ pub(crate) fn announce(pid: i32, pid_file: Option<&Path>, pidfd_socket: Option<&
     Ok(())
 }
 
-fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
+pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
     let plan = &prepared.plan;
     let mut hooks = crate::plan::Hooks::default();
     hooks.poststart.clone_from(&plan.hooks.poststart);
@@ -199,13 +216,16 @@ fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
         cgroup_paths: prepared.cgroup.paths().clone(),
+        unit: prepared.cgroup.unit().cloned(),
+        rootless: prepared.rootless,
         namespaces: plan.namespaces.all(),
-        own_pid_namespace: plan.namespaces.new & libc::CLONE_NEWPID != 0,
+        own_pid_namespace: plan.namespaces.makes(libc::CLONE_NEWPID),
         keyring: !no_new_keyring,
         seccomp: prepared.filter.is_some(),
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
 }
@@ -227,11 +247,6 @@ pub(crate) fn streams(io: Io) -> Option<[OwnedFd; 3]> {
 fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOptions) -> Result<(Channel, i32), Error> {
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let plan = &prepared.plan;
-    let mut userns = Vec::new();
-    for mount in &plan.mounts {
-        let maps = mount.id_maps.as_ref();
-        userns.push(maps.map(|(uids, gids)| spawn::user_namespace(uids, gids)).transpose()?);
-    }
     let own_cgroup_namespace = plan.namespaces.has(libc::CLONE_NEWCGROUP);
     let context = Context {
         plan,
@@ -243,9 +258,11 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
             .map(|(flag, fd)| Ok((*flag, fd.try_clone()?)))
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
-        cgroup_files: cgroup::files(&prepared.cgroup),
+        hide: !is_unprivileged() || plan.namespaces.joins_any(),
+        cgroup_files: cgroup::first_files(&prepared.cgroup),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
-        userns,
+        sources: crate::sources::prepare(plan, &prepared.joins)?,
+        devices: &prepared.devices,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,
@@ -305,31 +322,43 @@ fn converse(
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pid = first;
     let mut console = None;
+    // Killed just after it has made its successor, it takes the number with it, and the successor holds the channel open.
+    let mut watched = child_makes_pid_namespace(&prepared.plan)
+        .then(|| open_pidfd(first))
+        .flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 pid = successor;
+                watched = None;
                 undo.pid = Some(successor);
                 process::reap(first);
                 say_go(channel, successor)?;
             }
             Some(Message::MapUsers) => {
                 if let Some(maps) = &prepared.plan.id_maps {
-                    spawn::write_maps(first, &maps.uids, &maps.gids)?;
+                    crate::idmap::write(first, &maps.uids, &maps.gids)?;
                 }
                 say_go(channel, first)?;
+            }
+            Some(Message::MoveDevices) => {
+                netdevices::move_to(&prepared.devices, pid)?;
+                say_go(channel, pid)?;
             }
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());
                 let state = hook_state(record, Status::Creating, pid);
-                hooks::run("prestart", &prepared.plan.hooks.prestart, &state)?;
-                hooks::run("createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
+                let process = open_pidfd(pid);
+                let watched = process.as_ref().map(AsFd::as_fd);
+                hooks::run_for(watched, "prestart", &prepared.plan.hooks.prestart, &state)?;
+                hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
             Some(Message::Go(_)) => {}
@@ -365,17 +394,17 @@ pub(crate) fn died(pid: i32) -> String {
 }
 
 /// What has been made so far, to be taken back when the rest fails.
-struct Undo {
-    directory: Directory,
-    cgroup: Option<Cgroup>,
-    pid: Option<i32>,
+pub(crate) struct Undo {
+    pub(crate) directory: Directory,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
-    poststop: Option<Record>,
+    pub(crate) poststop: Option<Record>,
 }
 
 impl Undo {
     /// Takes everything back. Best effort: the error that led here is the one to report.
-    fn run(self) {
+    pub(crate) fn run(self) {
         if let Some(pid) = self.pid {
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);

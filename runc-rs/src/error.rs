@@ -19,6 +19,9 @@ pub enum Error {
     /// No container of this id.
     #[error("container does not exist")]
     NotFound(String),
+    /// Another command on this container has not ended for a long time: a hook that hangs, for example.
+    #[error("container {0} is being changed by another command that does not end")]
+    Busy(String),
     /// The container's first process has ended.
     #[error("container not running")]
     NotRunning(String),
@@ -93,6 +96,14 @@ pub enum Error {
     /// The control group could not be made, entered, read or removed.
     #[error("{0}")]
     Cgroup(String),
+    /// CRIU is missing, cannot do what was asked, or failed.
+    #[error("{message}")]
+    Criu {
+        /// What failed, in runc's words.
+        message: String,
+        /// Lines of CRIU's log: its errors, and what led to them.
+        log: Vec<String>,
+    },
     /// The system-call filter cannot be compiled.
     #[error("linux.seccomp: {0}")]
     Seccomp(String),

@@ -1,9 +1,10 @@
 //! `exec`: a further process in a container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Message};
@@ -15,6 +16,7 @@ use crate::init::join::{self, JoinContext};
 use crate::options::{Created, ExecOptions, Io};
 use crate::plan::process::{ProcessPlan, plan_process};
 use crate::record::Record;
+use crate::rootless::is_unprivileged;
 use crate::seccomp::Filter;
 use crate::spawn::{PidNamespace, fork_into};
 use crate::store::Directory;
@@ -26,11 +28,6 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
     let directory = Directory::new(root, id)?;
     let record = directory.load()?;
     check_status(&record, &directory, options.ignore_paused)?;
-    if !options.sub_cgroups.is_empty() {
-        return Err(Error::Cgroup(
-            "exec into a sub-cgroup is not supported by this build".into(),
-        ));
-    }
     let mut warnings = Vec::new();
     let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
     let filter = if record.seccomp {
@@ -46,9 +43,11 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    let (channel, pid) = fork(&record, &plan, filter.as_ref(), options)?;
+    let (channel, mut pid) =
+        fork(&record, &plan, filter.as_ref(), options).map_err(|error| ended_meanwhile(error, &record))?;
+    let listens = filter.is_some_and(|filter| filter.listener.is_some());
     let finish = || {
-        let console = converse(&channel, pid)?;
+        let console = converse(&channel, &mut pid, listens)?;
         let console = hand_over(console, console_socket)?;
         announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
         Ok(Created {
@@ -58,13 +57,38 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
             warnings,
         })
     };
-    finish().inspect_err(|_: &Error| {
+    let finished: Result<Created, Error> = finish();
+    finished.map_err(|error| {
         if let Some(pid) = Pid::from_raw(pid) {
             // It may have ended by itself.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         process::reap(pid);
+        ended_meanwhile(error, &record)
     })
+}
+
+/// In a container that ends meanwhile every step can fail in its own words, and its first process is still there for a moment when they
+/// do. What is wrong with the program itself is said at once.
+fn ended_meanwhile(error: Error, record: &Record) -> Error {
+    let about_program = |text: &str| text.starts_with("exec: ") || text.starts_with("chdir to cwd");
+    match &error {
+        Error::Process(text) if about_program(text) => error,
+        Error::Process(_) | Error::System { .. } if ends_soon(record) => Error::NotRunning(record.id.clone()),
+        _ => error,
+    }
+}
+
+/// Whether the first process has ended, or ends within a moment.
+fn ends_soon(record: &Record) -> bool {
+    let Some(init) = procinfo::open(record.pid, record.start_time) else {
+        return true;
+    };
+    let limit = Timespec {
+        tv_sec: 0,
+        tv_nsec: 300_000_000,
+    };
+    matches!(poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&limit)), Ok(1))
 }
 
 fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> Result<(), Error> {
@@ -90,6 +114,7 @@ fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> 
 fn plan(process: &Process, record: &Record, io: &Io, warnings: &mut Vec<String>) -> Result<ProcessPlan, Error> {
     let mut plan = plan_process(process, warnings)?;
     plan.capabilities = plan.capabilities.or(record.capabilities);
+    record.inherited.complete(&mut plan, process.user().umask().is_some());
     check_io(plan.terminal, io)?;
     Ok(plan)
 }
@@ -102,7 +127,9 @@ fn fork(
 ) -> Result<(Channel, i32), Error> {
     let gone = || Error::NotRunning(record.id.clone());
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(gone)?;
-    let pid_namespace = if record.namespaces & libc::CLONE_NEWPID != 0 {
+    // An ordinary user may enter the pid namespace only after the user namespace: the child does both.
+    let late = is_unprivileged() && record.namespaces & libc::CLONE_NEWUSER != 0;
+    let pid_namespace = if record.namespaces & libc::CLONE_NEWPID != 0 && !late {
         PidNamespace::Join(
             init.try_clone()
                 .map_err(|error| Error::system("dup of the pidfd", error))?,
@@ -110,14 +137,18 @@ fn fork(
     } else {
         PidNamespace::Own
     };
-    let group = lifecycle::cgroup(record);
+    let (group, cgroup_files) = cgroup::for_exec(record, &options.sub_cgroups)?;
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let context = JoinContext {
         plan,
         channel: child,
         init,
-        namespaces: record.namespaces & !libc::CLONE_NEWPID,
-        cgroup_files: cgroup::files(&group),
+        namespaces: if late {
+            record.namespaces
+        } else {
+            record.namespaces & !libc::CLONE_NEWPID
+        },
+        cgroup_files,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
@@ -125,23 +156,26 @@ fn fork(
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
     };
-    let cgroup2 = cgroup::unified(&group);
+    // A process that is born in the cgroup was never anywhere else: its first processors have to be set before.
+    let cgroup2 = if plan.cpu_affinity.initial.is_empty() {
+        cgroup::unified(&group)
+    } else {
+        None
+    };
     let pid = fork_into(&pid_namespace, cgroup2.as_ref().map(AsFd::as_fd), |birth| {
         join::run(&context, birth)
     })?;
-    if filter.is_some_and(|filter| filter.listener.is_some()) {
-        // Only then does the child wait to be told its number.
-        parent
-            .send(&Message::Go(pid))
-            .map_err(|error| Error::system("tell the child its pid", error))?;
-    }
     Ok((parent, pid))
 }
 
-/// Listens until the program has been executed: the channel closes itself then.
-fn converse(channel: &Channel, pid: i32) -> Result<Option<std::os::fd::OwnedFd>, Error> {
+/// Listens until the program has been executed: the channel closes itself then. `pid` becomes the successor's when the child hands on;
+/// a child that `listens` for its number is told it.
+fn converse(channel: &Channel, pid: &mut i32, listens: bool) -> Result<Option<OwnedFd>, Error> {
     let mut console = None;
     let mut ready = false;
+    if listens {
+        tell_pid(channel, *pid)?;
+    }
     loop {
         match channel
             .receive()
@@ -149,10 +183,22 @@ fn converse(channel: &Channel, pid: i32) -> Result<Option<std::os::fd::OwnedFd>,
         {
             Some(Message::Ready) => ready = true,
             Some(Message::Console(master)) => console = Some(master),
+            Some(Message::Successor(successor)) => {
+                process::reap(std::mem::replace(pid, successor));
+                if listens {
+                    tell_pid(channel, successor)?;
+                }
+            }
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(_) => {}
             None if ready => return Ok(console),
-            None => return Err(Error::Process(died(pid))),
+            None => return Err(Error::Process(died(*pid))),
         }
     }
+}
+
+fn tell_pid(channel: &Channel, pid: i32) -> Result<(), Error> {
+    channel
+        .send(&Message::Go(pid))
+        .map_err(|error| Error::system("tell the child its pid", error))
 }

@@ -1,6 +1,8 @@
 //! What this runtime can do, as `runc features` tells it: only what is built.
 
-use runtime_spec::features::{Enabled, Features};
+use runtime_spec::features::{Enabled, Features, MemoryPolicy};
+
+use crate::plan::scheduling::{MEMORY_FLAGS, MEMORY_MODES};
 
 /// Mount options that are not handed to the filesystem as data.
 const MOUNT_OPTIONS: [&str; 58] = [
@@ -69,15 +71,28 @@ pub fn features() -> Features {
     let mut features = Features::base();
     features.mount_options = MOUNT_OPTIONS
         .iter()
-        .chain(&["tmpcopyup", "unbindable"])
+        .chain(&[
+            "tmpcopyup",
+            "unbindable",
+            "copy-symlink",
+            "src-nofollow",
+            "dest-nofollow",
+        ])
         .map(|o| (*o).to_owned())
         .collect();
     features.linux.cgroup.v1 = true;
     features.linux.cgroup.v2 = true;
+    features.linux.cgroup.systemd = true;
+    features.linux.cgroup.systemd_user = true;
     features.linux.cgroup.rdma = true;
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };
     features.linux.mount_extensions.idmap = Enabled { enabled: true };
+    features.linux.net_devices = Some(Enabled { enabled: true });
+    features.linux.memory_policy = Some(MemoryPolicy {
+        modes: MEMORY_MODES.iter().map(|mode| (*mode).to_owned()).collect(),
+        flags: MEMORY_FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
+    });
     crate::seccomp::describe(&mut features.linux.seccomp);
     features
         .annotations

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,17 @@ pub(crate) struct HookState<'a> {
 
 /// Runs the hooks of one kind in order; the first that fails ends it.
 pub(crate) fn run(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> Result<(), Error> {
+    run_for(None, kind, hooks, state)
+}
+
+/// As [`run`], for a container whose process is `watched` (a pidfd): when that ends there is nothing left to run hooks for, so a hook
+/// that hangs is killed.
+pub(crate) fn run_for(
+    watched: Option<BorrowedFd<'_>>,
+    kind: &'static str,
+    hooks: &[Hook],
+    state: &HookState<'_>,
+) -> Result<(), Error> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -42,12 +53,12 @@ pub(crate) fn run(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> 
         message: error.to_string(),
     })?;
     for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, &input).map_err(|message| Error::Hook { kind, index, message })?;
+        run_one(hook, &input, watched).map_err(|message| Error::Hook { kind, index, message })?;
     }
     Ok(())
 }
 
-fn run_one(hook: &Hook, input: &[u8]) -> Result<(), String> {
+fn run_one(hook: &Hook, input: &[u8], watched: Option<BorrowedFd<'_>>) -> Result<(), String> {
     let say = |error: &std::io::Error| Words(error).to_string();
     let mut stdin = memory("hook-stdin").map_err(|e| say(&e))?;
     stdin
@@ -81,13 +92,23 @@ fn run_one(hook: &Hook, input: &[u8]) -> Result<(), String> {
         .timeout()
         .and_then(|seconds| u64::try_from(seconds).ok())
         .filter(|seconds| *seconds > 0);
-    if let Some(seconds) = limit
-        && !ends_within(&child, Duration::from_secs(seconds)).map_err(|e| say(&e))?
-    {
+    let end = if limit.is_some() || watched.is_some() {
+        wait_for_end(&child, limit.map(Duration::from_secs), watched).map_err(|e| say(&e))?
+    } else {
+        End::Hook
+    };
+    if end != End::Hook {
         // Already gone is as good as killed.
         let _ = child.kill();
         let _ = child.wait();
-        return Err(format!("hook ran past specified timeout of {seconds}.0s"));
+    }
+    match end {
+        End::Limit => {
+            let seconds = limit.unwrap_or_default();
+            return Err(format!("hook ran past specified timeout of {seconds}.0s"));
+        }
+        End::Watched => return Err("the container's process ended before the hook".into()),
+        End::Hook => {}
     }
     let status = child.wait().map_err(|e| say(&e))?;
     if status.success() {
@@ -126,22 +147,42 @@ fn exit_words(status: ExitStatus) -> String {
     }
 }
 
-fn ends_within(child: &std::process::Child, limit: Duration) -> std::io::Result<bool> {
+/// What came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The hook ended.
+    Hook,
+    /// The time was up.
+    Limit,
+    /// The container's process ended.
+    Watched,
+}
+
+fn wait_for_end(
+    child: &std::process::Child,
+    limit: Option<Duration>,
+    watched: Option<BorrowedFd<'_>>,
+) -> std::io::Result<End> {
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
         .ok_or(rustix::io::Errno::SRCH)?;
     let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty())?;
-    let deadline = Instant::now() + limit;
+    let deadline = limit.map(|limit| Instant::now() + limit);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        let mut fds = vec![PollFd::new(&pidfd, PollFlags::IN)];
+        fds.extend(watched.as_ref().map(|watched| PollFd::new(watched, PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => return Ok(End::Limit),
+            Ok(_) if fds.first().is_some_and(|hook| !hook.revents().is_empty()) => return Ok(End::Hook),
+            Ok(_) => return Ok(End::Watched),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

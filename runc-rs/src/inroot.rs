@@ -72,6 +72,12 @@ pub(crate) fn ensure(root: impl AsFd, path: &Path, make: Make) -> io::Result<Own
     }
 }
 
+/// As [`ensure`], but a symbolic link in the last component is what is opened.
+pub(crate) fn ensure_nofollow(root: impl AsFd, path: &Path, make: Make) -> io::Result<OwnedFd> {
+    let (parent, name) = ensure_parent(root, path)?;
+    Walk::new(parent.as_fd())?.step(name, make)
+}
+
 /// Opens the directory that holds `path`, making it when missing, and returns it with the last component's name.
 pub(crate) fn ensure_parent(root: impl AsFd, path: &Path) -> io::Result<(OwnedFd, &OsStr)> {
     let name = path.file_name().ok_or(Errno::INVAL)?;

@@ -13,10 +13,12 @@
 //! |---|---|
 //! | [`Runtime`] | the operations |
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
-//! | `create`, `exec`, `checks`, `cgroup`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
+//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `netdevices`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
+//! | `criu` | checkpoint and restore |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
-//! | `store`, `record` | the state directory |
+//! | `store`, `record`, `inherited` | the state directory |
+//! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
 //! | [`sealed`] | the program runs from a read-only copy of itself |
 //! | `sys` | raw system calls: the only `unsafe` code |
@@ -26,21 +28,28 @@ mod cgroup;
 mod channel;
 mod checks;
 mod create;
+mod criu;
+mod delete;
 mod error;
 mod exec;
 mod features;
 mod hooks;
+mod idmap;
+mod inherited;
 mod init;
 mod inroot;
 mod lifecycle;
+mod netdevices;
 mod options;
 mod plan;
 mod procinfo;
 mod record;
+pub mod rootless;
 mod runtime;
 pub mod sealed;
 mod seccomp;
 mod sockets;
+mod sources;
 mod spawn;
 mod state;
 mod store;
@@ -49,11 +58,13 @@ mod words;
 
 use std::path::Path;
 
+pub use criu::{CgroupsMode, CheckpointOptions, Migration, RestoreOptions};
 pub use error::Error;
 pub use features::features;
 pub use options::{CgroupManager, CreateOptions, Created, ExecOptions, Io};
 pub use runtime::Runtime;
-pub use state::{State, Status};
+pub use state::{Entry, State, Status};
+pub use sys::process::stop_ignoring_children;
 
 /// Reads the bundle's `config.json`.
 ///

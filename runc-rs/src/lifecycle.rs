@@ -1,26 +1,25 @@
-//! What happens to a container after `create`: start, state, kill, pause, update, delete.
+//! What happens to a container after `create`: start, state, kill, pause, update.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
 
 use oci_spec::runtime::LinuxResources;
 use runc_rs_cgroups::{Cgroup, FreezerState};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cgroup::kill as kill_all;
 use crate::create::hook_state;
 use crate::record::Record;
-use crate::store::{Directory, Lock, ids};
+use crate::store::{Directory, ids};
 use crate::sys::process;
-use crate::{Error, State, Status, hooks, procinfo};
+use crate::{Entry, Error, State, Status, hooks, procinfo};
 
-/// How long a killed process may take to end before `delete` gives up, as in runc.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// runc's words for processes that no cgroup holds together.
+const UNREACHABLE: &str =
+    "failed to kill all processes, possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)";
 
 /// The container's cgroup.
 pub(crate) fn cgroup(record: &Record) -> Cgroup {
-    Cgroup::load(record.cgroup_paths.clone())
+    Cgroup::load(record.cgroup_paths.clone()).with_unit(record.unit.clone())
 }
 
 fn failed(error: &runc_rs_cgroups::Error) -> Error {
@@ -46,7 +45,7 @@ pub(crate) fn status(record: &Record, directory: &Directory) -> Result<Status, E
     })
 }
 
-fn is_paused(record: &Record) -> Result<bool, Error> {
+pub(crate) fn is_paused(record: &Record) -> Result<bool, Error> {
     match cgroup(record).freezer_state() {
         Ok(state) => Ok(state == FreezerState::Frozen),
         // A host without a freezer pauses nothing.
@@ -141,17 +140,16 @@ pub(crate) fn state(root: &Path, id: &str) -> Result<State, Error> {
     state_of(record, &directory)
 }
 
-pub(crate) fn list(root: &Path) -> Result<Vec<State>, Error> {
-    let mut states = Vec::new();
-    for id in ids(root)? {
-        match state(root, &id) {
-            Ok(state) => states.push(state),
-            // Removed meanwhile, or not yet written.
-            Err(Error::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(states)
+/// Each container's id, with its state or why it cannot be told.
+pub(crate) fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
+    let entries = ids(root)?.into_iter().map(|id| {
+        let state = state(root, &id);
+        Entry { id, state }
+    });
+    // Removed meanwhile, or not yet written.
+    Ok(entries
+        .filter(|entry| !matches!(entry.state, Err(Error::NotFound(_))))
+        .collect())
 }
 
 pub(crate) fn record(root: &Path, id: &str) -> Result<Record, Error> {
@@ -160,15 +158,19 @@ pub(crate) fn record(root: &Path, id: &str) -> Result<Record, Error> {
 
 pub(crate) fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<(), Error> {
     let record = record(root, id)?;
-    // With a shared pid namespace the end of the first process ends nobody else.
-    if all || (signal == libc::SIGKILL && !record.own_pid_namespace) {
+    // With a shared pid namespace the end of the first process ends nobody else. Without a cgroup nobody else can be found.
+    let contained = !record.cgroup_paths.is_empty();
+    if contained && (all || (signal == libc::SIGKILL && !record.own_pid_namespace)) {
         return kill_all(&cgroup(&record), signal);
+    }
+    if all && !(signal == libc::SIGKILL && record.own_pid_namespace) {
+        return Err(Error::Cgroup(UNREACHABLE.into()));
     }
     let not_running = || Error::NotRunning(id.into());
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(not_running)?;
     match process::pidfd_send_signal(init.as_fd(), signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(not_running()),
-        result => result.map_err(|error| Error::system(format!("kill {} with {signal}", record.pid), error))?,
+        result => result.map_err(|error| Error::system("unable to signal init", error))?,
     }
     // On v1 a frozen process does not even die.
     if signal == libc::SIGKILL && is_paused(&record)? {
@@ -182,6 +184,9 @@ pub(crate) fn pause(root: &Path, id: &str) -> Result<(), Error> {
     let _lock = directory.lock()?;
     let record = directory.load()?;
     match status(&record, &directory)? {
+        Status::Running | Status::Created if record.cgroup_paths.is_empty() => Err(Error::Cgroup(
+            "cannot toggle freezer: cgroups not configured for container".into(),
+        )),
         Status::Running | Status::Created => cgroup(&record).freeze().map_err(|error| failed(&error)),
         status => Err(wrong(&record, status, "container not running")),
     }
@@ -204,83 +209,16 @@ pub(crate) fn update(root: &Path, id: &str, resources: &LinuxResources) -> Resul
     if status(&record, &directory)? == Status::Stopped {
         return Err(Error::NotRunning(id.into()));
     }
-    cgroup(&record).set(resources).map_err(|error| failed(&error))
+    cgroup(&record).update(resources).map_err(|error| failed(&error))
 }
 
 pub(crate) fn processes(root: &Path, id: &str) -> Result<Vec<i32>, Error> {
-    cgroup(&record(root, id)?).pids().map_err(|error| failed(&error))
-}
-
-pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
-    let directory = Directory::new(root, id)?;
-    let lock = match directory.lock() {
-        Err(Error::NotFound(_)) if force => return Ok(()),
-        result => result?,
-    };
-    let record = match directory.load() {
-        // Its creator died before it wrote a record: nothing else can be there.
-        Err(Error::NotFound(_)) => return directory.remove(),
-        result => result?,
-    };
-    let status = status(&record, &directory)?;
-    match status {
-        Status::Stopped => {}
-        // The lock is ours, so its creator is dead.
-        Status::Creating | Status::Created => end(&record)?,
-        _ if force => end(&record)?,
-        status => return Err(Error::NotStopped { id: id.into(), status }),
+    let record = record(root, id)?;
+    if record.cgroup_paths.is_empty() {
+        // runc walks a path that is empty.
+        return Err(Error::Cgroup(
+            "unable to get all container pids: lstat : no such file or directory".into(),
+        ));
     }
-    destroy(&record, &directory, lock)
-}
-
-/// Kills the first process and waits until it has ended.
-fn end(record: &Record) -> Result<(), Error> {
-    let group = cgroup(record);
-    if record.pid == 0 || !record.own_pid_namespace {
-        kill_all(&group, libc::SIGKILL)?;
-    }
-    let Some(init) = procinfo::open(record.pid, record.start_time) else {
-        return Ok(());
-    };
-    match process::pidfd_send_signal(init.as_fd(), libc::SIGKILL) {
-        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-            return Err(Error::system(format!("kill {}", record.pid), error));
-        }
-        _ => {}
-    }
-    if is_paused(record)? {
-        group.thaw().map_err(|error| failed(&error))?;
-    }
-    wait_for_end(&init)
-}
-
-fn wait_for_end(init: &OwnedFd) -> Result<(), Error> {
-    let limit = Timespec {
-        tv_sec: KILL_LIMIT.as_secs().cast_signed(),
-        tv_nsec: 0,
-    };
-    loop {
-        match poll(&mut [PollFd::new(init, PollFlags::IN)], Some(&limit)) {
-            Ok(0) => return Err(Error::Process("container init still running".into())),
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(Error::system("wait for the container's end", error)),
-        }
-    }
-}
-
-/// Removes everything of a container whose first process has ended.
-fn destroy(record: &Record, directory: &Directory, lock: Lock) -> Result<(), Error> {
-    let group = cgroup(record);
-    if !record.own_pid_namespace {
-        kill_all(&group, libc::SIGKILL)?;
-    }
-    group.delete().map_err(|error| failed(&error))?;
-    directory.remove()?;
-    drop(lock);
-    hooks::run(
-        "poststop",
-        &record.hooks.poststop,
-        &hook_state(record, Status::Stopped, 0),
-    )
+    cgroup(&record).pids().map_err(|error| failed(&error))
 }

@@ -6,7 +6,10 @@ use oci_spec::runtime::LinuxResources;
 
 use runc_rs_cgroups::Cgroup;
 
-use crate::{CreateOptions, Created, Error, ExecOptions, State, create, exec, lifecycle};
+use crate::{
+    CheckpointOptions, CreateOptions, Created, Entry, Error, ExecOptions, RestoreOptions, State, create, criu, delete,
+    exec, lifecycle,
+};
 
 /// An OCI runtime over one state directory. Holds no other state: any number of them, in any process, may use the same directory.
 #[derive(Debug, Clone)]
@@ -49,6 +52,22 @@ impl Runtime {
         exec::exec(&self.root, id, options)
     }
 
+    /// Writes the running container into image files, by CRIU. It has ended afterwards, unless it was to be left running, and is to be deleted.
+    ///
+    /// # Errors
+    /// [`Error::WrongStatus`] when it neither runs nor is paused, [`Error::Criu`] with CRIU's log.
+    pub fn checkpoint(&self, id: &str, options: CheckpointOptions) -> Result<(), Error> {
+        criu::dump::checkpoint(&self.root, id, options)
+    }
+
+    /// Makes a running container from image files, by CRIU. Its first process is a child of the caller.
+    ///
+    /// # Errors
+    /// As for [`Self::create`], and [`Error::Criu`] with CRIU's log; nothing is left behind.
+    pub fn restore(&self, id: &str, options: RestoreOptions) -> Result<Created, Error> {
+        criu::restore::restore(&self.root, id, options)
+    }
+
     /// The container's state.
     ///
     /// # Errors
@@ -70,15 +89,23 @@ impl Runtime {
     /// # Errors
     /// [`Error::NotStopped`] for a running container without `force`.
     pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
-        lifecycle::delete(&self.root, id, force)
+        delete::delete(&self.root, id, force)
     }
 
     /// The states of all containers, by id.
     ///
     /// # Errors
-    /// When the state directory cannot be read.
+    /// When the state directory or one of the records cannot be read; [`Self::entries`] tells the others all the same.
     pub fn list(&self) -> Result<Vec<State>, Error> {
-        lifecycle::list(&self.root)
+        self.entries()?.into_iter().map(|entry| entry.state).collect()
+    }
+
+    /// Every container's id, sorted, each with its state or why that cannot be told: a record that is broken hides no other.
+    ///
+    /// # Errors
+    /// When the state directory cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
+        lifecycle::entries(&self.root)
     }
 
     /// Process ids of everything that runs in the container.

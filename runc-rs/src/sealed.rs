@@ -86,7 +86,9 @@ fn clone_read_only() -> io::Result<OwnedFd> {
 }
 
 fn copy_sealed() -> io::Result<OwnedFd> {
-    let memory = memfd_create(c"runc-rs", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // From Linux 6.3 memory may be not executable unless this is asked for; before, the flag is not known.
+    let memory = memfd_create(c"runc-rs", flags | MemfdFlags::EXEC).or_else(|_| memfd_create(c"runc-rs", flags))?;
     let mut target = File::from(memory);
     io::copy(&mut File::open("/proc/self/exe")?, &mut target)?;
     target.flush()?;

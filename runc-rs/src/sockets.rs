@@ -14,7 +14,7 @@ use crate::Error;
 
 /// Connects to the unix stream socket at `path`.
 pub(crate) fn connect_to(path: &Path) -> Result<OwnedFd, Error> {
-    let failed = |error: rustix::io::Errno| Error::file("connect to", path, error);
+    let failed = |error: rustix::io::Errno| Error::system(format!("dial unix {}: connect", path.display()), error);
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(failed)?;
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     connect(&socket, &address).map_err(failed)?;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -34,17 +34,26 @@ pub(crate) struct Birth {
 ///
 /// A child that is born into its cgroup2 directory spares the kernel the machine-wide lock and the grace period (some 15 ms) that a
 /// move by `cgroup.procs` costs. That takes `clone3`, past libc: safe at once in a program with one thread; in one with more,
-/// by way of a short-lived fork of libc's, which has one.
+/// by way of a short-lived fork of libc's, which has one. By the same way goes who could not come back from another pid namespace.
 pub(crate) fn fork_into(
     namespace: &PidNamespace,
     cgroup2: Option<BorrowedFd<'_>>,
     child: impl Fn(Birth) -> Infallible,
 ) -> Result<i32, Error> {
     let plain = || plain_fork(namespace, &child);
-    match cgroup2 {
+    let forked = match cgroup2 {
         Some(cgroup2) if is_single_threaded() => clone_into(cgroup2, namespace, &child).or_else(|_| plain()),
-        Some(cgroup2) => fork_by_helper(cgroup2, namespace, &child).or_else(|_| plain()),
+        Some(_) => match fork_by_helper(cgroup2, namespace, &child) {
+            Ok(Some(pid)) => Ok(pid),
+            Ok(None) => plain(),
+            Err(error) => Err(error),
+        },
         None => plain(),
+    };
+    match forked {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => fork_by_helper(None, namespace, &child)
+            .and_then(|forked| forked.ok_or_else(|| io::Error::from_raw_os_error(libc::EPERM))),
+        forked => forked,
     }
     .map_err(|error| Error::system("fork", error))
 }
@@ -70,6 +79,8 @@ fn is_single_threaded() -> bool {
 fn elsewhere(enter: impl FnOnce() -> io::Result<()>, fork: impl FnOnce() -> io::Result<i32>) -> io::Result<i32> {
     let path = c"/proc/thread-self/ns/pid";
     let back = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // Root of a user namespace may leave for a pid namespace of his own, and not come back: asked before anything is done.
+    sys::setns(&back, libc::CLONE_NEWPID)?;
     enter()?;
     let forked = fork();
     sys::setns(back, libc::CLONE_NEWPID)?;
@@ -97,7 +108,7 @@ fn clone_into(
     child: &impl Fn(Birth) -> Infallible,
 ) -> io::Result<i32> {
     let fork = || {
-        let forked = process::fork_into_cgroup(cgroup2, namespace.clone_flag(), false)?;
+        let forked = process::fork_into_cgroup(Some(cgroup2), namespace.clone_flag(), false)?;
         if let Fork::Child = forked {
             child(Birth { in_cgroup2: true });
         }
@@ -109,13 +120,13 @@ fn clone_into(
     }
 }
 
-/// Forks a helper, which makes the child as its sibling, says its number and ends. The helper itself stays in the caller's pid
-/// namespace, so that the number is the caller's.
+/// Forks a helper, which makes the child as its sibling, says its number and ends; `None` when the kernel refuses. The helper itself
+/// stays in the caller's pid namespace, so that the number is the caller's.
 fn fork_by_helper(
-    cgroup2: BorrowedFd<'_>,
+    cgroup2: Option<BorrowedFd<'_>>,
     namespace: &PidNamespace,
     child: &impl Fn(Birth) -> Infallible,
-) -> io::Result<i32> {
+) -> io::Result<Option<i32>> {
     let (ours, theirs) = Channel::pair()?;
     let forked = process::fork()?;
     if let Fork::Child = forked {
@@ -125,14 +136,17 @@ fn fork_by_helper(
         };
         match entered.and_then(|()| process::fork_into_cgroup(cgroup2, namespace.clone_flag(), true)) {
             Ok(Fork::Child) => {
-                child(Birth { in_cgroup2: true });
+                child(Birth {
+                    in_cgroup2: cgroup2.is_some(),
+                });
             }
             Ok(Fork::Parent(pid)) => {
                 // A caller that does not hear it is gone.
                 let _ = theirs.send(&Message::Successor(pid));
             }
-            // The caller takes silence for a refusal.
-            Err(_) => {}
+            Err(error) => {
+                let _ = theirs.send(&Message::Failed(error.to_string()));
+            }
         }
         process::exit_now(0);
     }
@@ -140,8 +154,10 @@ fn fork_by_helper(
     let heard = ours.receive();
     process::reap(pid_of(forked)?);
     match heard? {
-        Some(Message::Successor(pid)) => Ok(pid),
-        _ => Err(io::Error::from_raw_os_error(libc::ENOTSUP)),
+        Some(Message::Successor(pid)) => Ok(Some(pid)),
+        Some(_) => Ok(None),
+        // Killed before it could tell whether there is a child: a second one is not to be made.
+        None => Err(io::Error::from_raw_os_error(libc::ECHILD)),
     }
 }
 
@@ -157,18 +173,15 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     let failed = |error: io::Error| Error::system("user namespace of an id-mapped mount", error);
     let (parent, child) = Channel::pair().map_err(failed)?;
     let pid = fork_into(&PidNamespace::Own, None, |_| {
-        let made = sys::unshare(libc::CLONE_NEWUSER).and_then(|()| child.send(&Message::Ready));
-        if made.is_ok() {
-            // Holds the namespace until the parent has it open, and closes its end.
-            let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-            loop {
-                std::thread::park();
-            }
-        }
+        // Holds the namespace until the parent has it open and kills us, or is gone. So its end must not be open here too.
+        let _ = process::close_all_but(&[child.as_fd().as_raw_fd()])
+            .and_then(|()| sys::unshare(libc::CLONE_NEWUSER))
+            .and_then(|()| child.send(&Message::Ready))
+            .and_then(|()| child.receive());
         process::exit_now(1)
     })?;
     let result = match parent.receive() {
-        Ok(Some(Message::Ready)) => write_maps(pid, uids, gids).and_then(|()| {
+        Ok(Some(Message::Ready)) => crate::idmap::write(pid, uids, gids).and_then(|()| {
             let path = format!("/proc/{pid}/ns/user");
             File::open(&path)
                 .map(OwnedFd::from)
@@ -182,13 +195,4 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     }
     process::reap(pid);
     result
-}
-
-/// Writes the mappings of a user namespace that process `pid` has just made. Each map is one write, as the kernel demands.
-pub(crate) fn write_maps(pid: i32, uids: &str, gids: &str) -> Result<(), Error> {
-    for (file, map) in [("uid_map", uids), ("gid_map", gids)] {
-        let path = format!("/proc/{pid}/{file}");
-        std::fs::write(&path, map).map_err(|error| Error::file("write", path, error))?;
-    }
-    Ok(())
 }

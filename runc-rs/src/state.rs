@@ -58,3 +58,12 @@ pub struct State {
     /// Name of the user who created it.
     pub owner: String,
 }
+
+/// One container of a state directory: its id, and its state or why that cannot be told.
+#[derive(Debug)]
+pub struct Entry {
+    /// The container's id: the name of its directory.
+    pub id: String,
+    /// What its record and the kernel say.
+    pub state: Result<State, crate::Error>,
+}

@@ -1,15 +1,19 @@
 //! The state directory: one directory for each container, made atomically, locked while it changes.
 //!
-//! `ROOT/ID/state.json` is the record, `exec.fifo` is there as long as the container waits for `start`, `seccomp.bpf` is its filter.
-//! The lock is `flock` on `ROOT/ID` itself: it dies with its holder.
+//! `ROOT/ID/state.json` is the record, `seccomp.bpf` the filter, and somebody reads at `exec.fifo` as long as the container waits for
+//! `start`. The lock is `flock` on `ROOT/ID` itself: it dies with its holder.
+//!
+//! What lies there may be broken: cut off by a full disk or a crash, or put there by somebody else. Links are not followed, nothing is
+//! waited for, and no more is read than a record can have.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mknodat, openat};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, mknodat, openat, statat};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -17,6 +21,15 @@ use crate::record::{Record, VERSION};
 
 /// Longest id, in bytes.
 const ID_LIMIT: usize = 1024;
+
+/// Longest file that is read: annotations and hooks are the configuration's, so a record can be large, but not that large.
+const FILE_LIMIT: u64 = 64 << 20;
+
+/// How long a command waits for another one on the same container. Longer than a killed process may take to end.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often `create` makes a directory that is deleted from under it.
+const ATTEMPTS: usize = 16;
 
 /// Checks an id as runc does: letters, digits and `_+-.`, not `.` or `..`.
 pub(crate) fn check_id(id: &str) -> Result<(), Error> {
@@ -51,7 +64,19 @@ impl Directory {
     /// Makes the directory and locks it. An existing one is [`Error::Exists`].
     pub(crate) fn create(root: &Path, id: &str) -> Result<(Self, Lock), Error> {
         let directory = Self::new(root, id)?;
-        let make = || fs::DirBuilder::new().mode(0o711).create(&directory.path);
+        for _ in 0..ATTEMPTS {
+            directory.make(root)?;
+            match directory.lock() {
+                // A `delete` came between and found no record.
+                Err(Error::NotFound(_)) => {}
+                result => return Ok((directory, result?)),
+            }
+        }
+        Err(Error::Busy(id.into()))
+    }
+
+    fn make(&self, root: &Path) -> Result<(), Error> {
+        let make = || fs::DirBuilder::new().mode(0o711).create(&self.path);
         let made = match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let parents = fs::DirBuilder::new().mode(0o711).recursive(true).create(root);
@@ -61,33 +86,53 @@ impl Directory {
             result => result,
         };
         match made {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(Error::Exists(id.into())),
-            Err(error) => return Err(Error::file("mkdir", &directory.path, error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists(self.id.clone())),
+            result => result.map_err(|error| Error::file("mkdir", &self.path, error)),
         }
-        let lock = directory.lock()?;
-        Ok((directory, lock))
     }
 
-    /// Waits for the lock. [`Error::NotFound`] when the container is not there (any more).
+    /// Waits for the lock. [`Error::NotFound`] when the container is not there (any more), [`Error::Busy`] when another command holds it
+    /// for longer than anybody should.
     pub(crate) fn lock(&self) -> Result<Lock, Error> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.lock_within(PATIENCE)?.ok_or_else(|| Error::Busy(self.id.clone()))
+    }
+
+    /// As [`Self::lock`]; `None` when it is held for longer than `limit`.
+    pub(crate) fn lock_within(&self, limit: Duration) -> Result<Option<Lock>, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match openat(CWD, &self.path, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Err(Error::NotFound(self.id.clone())),
             result => result.map_err(|error| Error::file("open", &self.path, error))?,
         };
+        let start = Instant::now();
+        let mut delay = Duration::from_micros(200);
         loop {
-            match flock(&fd, FlockOperation::LockExclusive) {
+            match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if start.elapsed() >= limit => return Ok(None),
+                Err(Errno::WOULDBLOCK) => {
+                    std::thread::sleep(delay);
+                    delay = (delay * 2).min(Duration::from_millis(20));
+                }
                 Err(Errno::INTR) => {}
-                result => break result.map_err(|error| Error::file("flock", &self.path, error))?,
+                Err(error) => return Err(Error::file("flock", &self.path, error)),
             }
         }
-        // Whoever held the lock before may have removed the directory.
-        if self.path.exists() {
-            Ok(Lock(fd))
+        // Whoever held the lock before may have removed the directory, and somebody else may have made another one.
+        let same = fstat(&fd).is_ok_and(|ours| {
+            statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|there| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino))
+        });
+        if same {
+            Ok(Some(Lock(fd)))
         } else {
             Err(Error::NotFound(self.id.clone()))
         }
+    }
+
+    /// The directory's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn record_path(&self) -> PathBuf {
@@ -105,7 +150,7 @@ impl Directory {
     /// Reads the record. [`Error::NotFound`] when there is none (yet).
     pub(crate) fn load(&self) -> Result<Record, Error> {
         let path = self.record_path();
-        let text = match fs::read(&path) {
+        let text = match read_bounded(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound(self.id.clone())),
             result => result.map_err(|error| Error::file("read", &path, error))?,
         };
@@ -119,7 +164,23 @@ impl Directory {
                 message: format!("version {} of the record is not known", record.version),
             });
         }
+        if record.id != self.id {
+            return Err(Error::Json {
+                path,
+                message: format!("the record is of the container {}", record.id),
+            });
+        }
         Ok(record)
+    }
+
+    /// The container's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What lies in the record's place, where [`Self::load`] cannot make sense of it.
+    pub(crate) fn raw_record(&self) -> Option<Vec<u8>> {
+        read_bounded(&self.record_path()).ok()
     }
 
     /// Writes the record: a reader sees the old one or the new one.
@@ -140,7 +201,7 @@ impl Directory {
 
     pub(crate) fn load_filter(&self) -> Result<Vec<u8>, Error> {
         let path = self.filter_path();
-        fs::read(&path).map_err(|error| Error::file("read", path, error))
+        read_bounded(&path).map_err(|error| Error::file("read", path, error))
     }
 
     /// Makes the fifo that stands for "created, waits for start", and opens it so that reading waits although nobody writes.
@@ -152,42 +213,71 @@ impl Directory {
             .map_err(|error| Error::file("open", path, error))
     }
 
-    /// Whether the container still waits for `start`.
+    /// Opens the fifo for writing; `None` when nobody reads at its other end: the container runs, or has ended.
+    fn open_fifo(&self) -> Result<Option<OwnedFd>, Error> {
+        let path = self.fifo_path();
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(CWD, &path, flags, Mode::empty()) {
+            Err(Errno::NXIO | Errno::NOENT) => Ok(None),
+            result => result.map(Some).map_err(|error| Error::file("open", path, error)),
+        }
+    }
+
+    /// Whether the container still waits for `start`. A fifo without a reader is what a `start` that was killed has left.
     pub(crate) fn waits_for_start(&self) -> bool {
-        self.fifo_path().exists()
+        match self.open_fifo() {
+            Ok(fifo) => fifo.is_some(),
+            // Somebody who may look but not write.
+            Err(_) => self.fifo_path().exists(),
+        }
     }
 
     /// Wakes the waiting process. `false` when nobody waits at the fifo's other end.
     pub(crate) fn wake(&self) -> Result<bool, Error> {
-        let path = self.fifo_path();
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fifo = match openat(CWD, &path, flags, Mode::empty()) {
-            Err(Errno::NXIO | Errno::NOENT) => return Ok(false),
-            result => result.map_err(|error| Error::file("open", &path, error))?,
+        let Some(fifo) = self.open_fifo()? else {
+            return Ok(false);
         };
+        let path = self.fifo_path();
+        // Should the container die now, we are a reader ourselves: no signal for a broken pipe comes over our program.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let _reader = openat(CWD, &path, flags, Mode::empty()).map_err(|error| Error::file("open", &path, error))?;
         rustix::io::write(&fifo, b"0").map_err(|error| Error::file("write", &path, error))?;
-        fs::remove_file(&path).map_err(|error| Error::file("remove", path, error))?;
+        // Without a reader it means the same as if it were gone, so where it cannot be removed (read-only) it may stay.
+        let _ = fs::remove_file(&path);
         Ok(true)
     }
 
-    /// Removes the directory with everything in it.
+    /// Removes the directory with everything in it. The record goes before the directory: without one there is no container.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         for file in [self.fifo_path(), self.filter_path(), self.record_path()] {
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::file("remove", file, error));
-                }
-                _ => {}
-            }
+            // What cannot be removed so is found by the next step, which says why.
+            let _ = fs::remove_file(&file);
         }
-        match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                fs::remove_dir_all(&self.path).map_err(|error| Error::file("remove", &self.path, error))
-            }
+        let removed = match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(&self.path),
+            result => result,
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", &self.path, error)),
             _ => Ok(()),
         }
     }
+}
+
+/// Reads a regular file of bounded size, and nothing else: a fifo in its place would keep us for ever.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = fs::File::from(openat(CWD, path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+    }
+    if metadata.len() > FILE_LIMIT {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    }
+    let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+    file.take(FILE_LIMIT).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// The ids in `root`, sorted.
@@ -253,12 +343,41 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_on_a_directory_that_was_replaced_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, lock) = Directory::create(root.path(), "c").unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| directory.lock_within(Duration::from_millis(200)));
+            // The waiter has the old directory open, or finds the new one: both are right, an old one that is locked is not.
+            directory.remove().unwrap();
+            let (_, _new) = Directory::create(root.path(), "c").unwrap();
+            drop(lock);
+            assert!(matches!(waiter.join().unwrap(), Err(Error::NotFound(_)) | Ok(None)));
+        });
+    }
+
+    #[test]
+    fn a_record_that_is_no_file_keeps_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, _lock) = Directory::create(root.path(), "c").unwrap();
+        let path = directory.record_path();
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert!(matches!(directory.load(), Err(Error::File { .. })));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(directory.load(), Err(Error::File { .. })));
+        directory.remove().unwrap();
+        assert!(!root.path().join("c").exists());
+    }
+
+    #[test]
     fn nobody_at_the_fifo_is_noticed() {
         let root = tempfile::tempdir().unwrap();
         let (directory, _lock) = Directory::create(root.path(), "c").unwrap();
         let reader = directory.make_fifo().unwrap();
         assert!(directory.waits_for_start());
         drop(reader);
+        assert!(!directory.waits_for_start());
         assert!(!directory.wake().unwrap());
         fs::remove_file(directory.fifo_path()).unwrap();
         let _reader = directory.make_fifo().unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +64,9 @@ fn cve_2019_5736_the_runtimes_binary_cannot_be_overwritten() {
     let before = fs::read(&copy).unwrap();
     bundle.add_libraries(&copy);
     bundle.sleeping();
-    // The program executes its own executable inside the container, and stays there, reading its standard input.
+    // The program executes its own executable inside the container, and stays there, waiting for a reader of its log.
+    let fifo = bundle.rootfs().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o666.into(), 0).unwrap();
     fs::write(bundle.rootfs().join("script"), "#!/proc/self/exe\n").unwrap();
     for target in ["/proc/self/exe", "/script"] {
         Command::new("chmod")
@@ -76,9 +78,9 @@ fn cve_2019_5736_the_runtimes_binary_cannot_be_overwritten() {
         inside
             .arg("--root")
             .arg(bundle.state_root())
-            .args(["exec", &bundle.id, target, "update", "-r", "-", "x"]);
+            .args(["exec", &bundle.id, target, "--log", "/fifo", "list"]);
         let mut inside = inside
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -86,8 +88,14 @@ fn cve_2019_5736_the_runtimes_binary_cannot_be_overwritten() {
         let attack = "for i in 1 2 3 4 5 6 7 8 9 10; do for p in /proc/[0-9]*; do case \"$(readlink $p/exe)\" in */busybox|'') ;; *) \
             exec 3< $p/exe; echo pwned > $p/exe; kill -9 ${p#/proc/}; sleep 0.2; echo pwned > /proc/self/fd/3; echo tried; exit;; esac; done; sleep 0.1; done";
         let outcome = bundle.exec(&["/bin/sh", "-c", attack]);
-        drop(inside.stdin.take());
+        // Lets it go on, should it still wait.
+        let reader = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&fifo)
+            .unwrap();
         inside.wait().unwrap();
+        drop(reader);
         if target == "/proc/self/exe" {
             assert!(
                 outcome.stdout.contains("tried"),

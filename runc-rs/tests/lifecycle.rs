@@ -173,7 +173,10 @@ fn ps_and_list_show_the_container() {
     let mut bundle = Bundle::new();
     bundle.sleeping();
     let pid = bundle.state()["pid"].as_i64().unwrap();
-    assert_eq!(bundle.call(&["ps", "-f", "json", &bundle.id]).ok(), format!("[{pid}]"));
+    assert_eq!(
+        bundle.call(&["ps", "-f", "json", &bundle.id]).ok(),
+        format!("[{pid}]\n")
+    );
     let table = bundle.call(&["ps", &bundle.id]).ok();
     assert_eq!(table.lines().count(), 2, "{table}");
     assert!(table.contains("sleep 1000"));
@@ -181,7 +184,7 @@ fn ps_and_list_show_the_container() {
     let list: serde_json::Value = serde_json::from_str(&bundle.call(&["list", "-f", "json"]).ok()).unwrap();
     assert_eq!(list[0]["pid"], pid);
     bundle.call(&["delete", "-f", &bundle.id]).ok();
-    assert_eq!(bundle.call(&["list", "-f", "json"]).ok(), "null");
+    assert_eq!(bundle.call(&["list", "-f", "json"]).ok(), "null\n");
 }
 
 #[test]
@@ -316,7 +319,7 @@ fn spec_and_features_print_what_others_read() {
     assert!(again.contains("File config.json exists"), "{again}");
     let features: serde_json::Value = serde_json::from_str(&bundle.call(&["features"]).ok()).unwrap();
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
-    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+    assert_eq!(features["linux"]["cgroup"]["systemd"], true);
 }
 
 #[test]
@@ -340,7 +343,7 @@ fn listening_sockets_are_passed_on() {
     bundle.script("echo $LISTEN_FDS $LISTEN_PID; cat <&3");
     bundle.write_config();
     let script = format!(
-        "echo three > {0}/three; exec 3<{0}/three; LISTEN_FDS=1 exec {1} --root {2} run {3}",
+        "echo three > {0}/three; exec 3<{0}/three; LISTEN_FDS=1 LISTEN_PID=$$ exec {1} --root {2} run {3}",
         bundle.dir.path().display(),
         common::program().display(),
         bundle.state_root().display(),
@@ -369,10 +372,15 @@ fn without_the_right_to_clone_mounts_the_program_runs_from_sealed_memory() {
     command
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(&copy);
-    // It waits on its standard input, after it has sealed itself: "create" is among its arguments.
+    // It waits for its configuration, after it has sealed itself.
+    let config = bundle.dir.path().join("config.json");
+    rustix::fs::mknodat(rustix::fs::CWD, &config, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
     let mut child = command
-        .args(["--root", "create", "update", "-r", "-", "x"])
-        .stdin(std::process::Stdio::piped())
+        .arg("create")
+        .arg("--bundle")
+        .arg(bundle.dir.path())
+        .arg("x")
+        .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -381,7 +389,7 @@ fn without_the_right_to_clone_mounts_the_program_runs_from_sealed_memory() {
         fs::read_link(format!("/proc/{}/exe", child.id()))
             .is_ok_and(|exe| exe.to_string_lossy().contains("memfd:runc-rs"))
     });
-    drop(child.stdin.take());
+    fs::write(config, "no JSON").unwrap();
     child.wait().unwrap();
 }
 

@@ -98,6 +98,7 @@ fn load_slowly(bytes: &[u8]) -> Result<Loaded, Error> {
             });
         }
     }
+    spell_as_the_types_do(&mut value);
     // Go's types have zero values where ours want a word.
     if let Some(Value::Object(process)) = value.get_mut("process") {
         process
@@ -117,6 +118,18 @@ fn load_slowly(bytes: &[u8]) -> Result<Loaded, Error> {
     })
 }
 
+/// The specification's `SCHED_FLAG_DL_OVERRUN` has another name in the types, which is made from theirs letter by letter.
+fn spell_as_the_types_do(config: &mut Value) {
+    let flags = config
+        .pointer_mut("/process/scheduler/flags")
+        .and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        if flag.as_str() == Some("SCHED_FLAG_DL_OVERRUN") {
+            *flag = Value::String("SCHED_FLAG_D_L_OVERRUN".to_owned());
+        }
+    }
+}
+
 /// What runc says of a word that is none of those that a field can have.
 fn in_runc_words(field: &str, config: &Value) -> Option<String> {
     let pointer = format!("/{}", field.replace(['.', '['], "/").replace(']', ""));
@@ -129,6 +142,12 @@ fn in_runc_words(field: &str, config: &Value) -> Option<String> {
             Some(format!("string {word} is not a valid action for seccomp"))
         }
         "linux.seccomp.architectures[]" => Some(format!("string {word} is not a valid arch for seccomp")),
+        "linux.memoryPolicy.mode" => Some(format!("invalid memory policy mode {word:?}")),
+        "linux.memoryPolicy.flags[]" => Some(format!("invalid memory policy flag {word:?}")),
+        "linux.personality.domain" => Some(format!("invalid personality domain {word}")),
+        "process.scheduler.policy" => Some(format!("invalid scheduler policy: {word}")),
+        "process.scheduler.flags[]" => Some(format!("invalid scheduler flag: {word}")),
+        "process.ioPriority.class" => Some(format!("invalid ioPriority.Class: {word}")),
         "linux.seccomp.syscalls[].args[].op" => Some(format!("string {word} is not a valid operator for seccomp")),
         _ => None,
     }
@@ -189,6 +208,18 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn every_flag_of_the_scheduler_is_known_by_its_name() {
+        let flags = r#"["SCHED_RESET_ON_FORK","SCHED_FLAG_RECLAIM","SCHED_FLAG_DL_OVERRUN","SCHED_FLAG_KEEP_POLICY",
+            "SCHED_FLAG_KEEP_PARAMS","SCHED_FLAG_UTIL_CLAMP_MIN","SCHED_FLAG_UTIL_CLAMP_MAX"]"#;
+        let json = format!(
+            r#"{{"process":{{"cwd":"/","user":{{}},"scheduler":{{"policy":"SCHED_OTHER","flags":{flags}}}}}}}"#
+        );
+        let spec = load(json.as_bytes()).unwrap();
+        let process = spec.process().as_ref().unwrap();
+        assert_eq!(process.scheduler().as_ref().unwrap().flags().as_ref().unwrap().len(), 7);
     }
 
     #[test]

@@ -153,8 +153,10 @@ fn scheduling(process: &Process) -> Result {
         return Ok(());
     };
     let policy = *scheduler.policy();
-    if let Some(nice) = scheduler.nice().filter(|n| !(-20..=19).contains(n)) {
-        return refuse("process.scheduler.nice", format!("invalid scheduler.nice: {nice}"));
+    let out_of_range = scheduler.nice().filter(|n| !(-20..=19).contains(n));
+    if let (Some(nice), Policy::SchedOther | Policy::SchedBatch) = (out_of_range, policy) {
+        let reason = format!("invalid scheduler.nice: {nice} when scheduler.policy is {policy}");
+        return refuse("process.scheduler.nice", reason);
     }
     let realtime = matches!(policy, Policy::SchedFifo | Policy::SchedRr);
     if scheduler.priority().is_some_and(|p| p != 0) && !realtime {

@@ -21,4 +21,5 @@ pub mod images;
 pub mod leftovers;
 pub mod programs;
 pub mod pty;
+pub mod qemu;
 pub mod registry;

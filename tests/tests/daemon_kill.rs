@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine_tests::daemon::{Daemon, Manager, fetch, wait_until};
 use engine_tests::image_tars::{PAGE, busybox_tar, nginx_tar};

@@ -80,73 +80,75 @@ impl Both {
     }
 }
 
+/// What `run --rm` is told, and how it must end.
+const RUNS: &[(i32, &[&str])] = &[
+    (0, &["busybox", "echo", "hello"]),
+    (1, &["busybox", "false"]),
+    (42, &["busybox", "sh", "-c", "exit 42"]),
+    (126, &["busybox", "/etc/passwd"]),
+    (127, &["busybox", "nonsense"]),
+    (125, &["--memory", "1k", "busybox", "true"]),
+    (125, &["--memory", "nonsense", "busybox", "true"]),
+    (125, &["--nonsense", "busybox", "true"]),
+    (125, &["--runtime", "nonsense", "busybox", "true"]),
+    (125, &["127.0.0.1:1/none", "true"]),
+    (
+        0,
+        &["-e", "A=b c", "-e", "PATH", "busybox", "sh", "-c", "echo $A $PATH"],
+    ),
+    (0, &["-w", "/made/here", "-u", "app", "busybox", "sh", "-c", "pwd; id"]),
+    (0, &["--hostname", "box", "--network", "none", "busybox", "hostname"]),
+    (
+        0,
+        &[
+            "--read-only",
+            "--tmpfs",
+            "/t:size=1m",
+            "busybox",
+            "sh",
+            "-c",
+            "touch /x; touch /t/x && grep -o ' /t tmpfs.*size=1024k' /proc/mounts",
+        ],
+    ),
+    (
+        0,
+        &[
+            "--cap-drop",
+            "ALL",
+            "--cap-add",
+            "CHOWN",
+            "busybox",
+            "grep",
+            "CapBnd",
+            "/proc/self/status",
+        ],
+    ),
+    (
+        0,
+        &[
+            "--entrypoint",
+            "echo",
+            "-l",
+            "a=b",
+            "--cpus",
+            "0.5",
+            "--pids-limit",
+            "44",
+            "busybox",
+            "x",
+        ],
+    ),
+];
+
 fn a_run_ends_as_dockers_does(engine: Engine) {
     let both = Both::start(engine);
     let volume = both.d.directory().join("volume");
     std::fs::create_dir(&volume).unwrap();
     let bind = format!("{}:/volume", volume.display());
-    let cases: &[(i32, &[&str])] = &[
-        (0, &["busybox", "echo", "hello"]),
-        (1, &["busybox", "false"]),
-        (42, &["busybox", "sh", "-c", "exit 42"]),
-        (126, &["busybox", "/etc/passwd"]),
-        (127, &["busybox", "nonsense"]),
-        (125, &["--memory", "1k", "busybox", "true"]),
-        (125, &["--memory", "nonsense", "busybox", "true"]),
-        (125, &["--nonsense", "busybox", "true"]),
-        (125, &["--runtime", "nonsense", "busybox", "true"]),
-        (125, &["127.0.0.1:1/none", "true"]),
-        (
-            0,
-            &["-e", "A=b c", "-e", "PATH", "busybox", "sh", "-c", "echo $A $PATH"],
-        ),
-        (0, &["-w", "/made/here", "-u", "app", "busybox", "sh", "-c", "pwd; id"]),
-        (0, &["--hostname", "box", "--network", "none", "busybox", "hostname"]),
-        (0, &["-v", &bind, "busybox", "sh", "-c", "echo x >> /volume/file"]),
-        (
-            0,
-            &[
-                "--read-only",
-                "--tmpfs",
-                "/t:size=1m",
-                "busybox",
-                "sh",
-                "-c",
-                "touch /x; touch /t/x && grep -o ' /t tmpfs.*size=1024k' /proc/mounts",
-            ],
-        ),
-        (
-            0,
-            &[
-                "--cap-drop",
-                "ALL",
-                "--cap-add",
-                "CHOWN",
-                "busybox",
-                "grep",
-                "CapBnd",
-                "/proc/self/status",
-            ],
-        ),
-        (
-            0,
-            &[
-                "--entrypoint",
-                "echo",
-                "-l",
-                "a=b",
-                "--cpus",
-                "0.5",
-                "--pids-limit",
-                "44",
-                "busybox",
-                "x",
-            ],
-        ),
-    ];
-    for (code, args) in cases {
-        let line: Vec<&str> = ["run", "--rm"].iter().chain(*args).copied().collect();
-        assert_eq!(both.same(&line).code, *code, "{args:?}");
+    let write = ["-v", &bind, "busybox", "sh", "-c", "echo x >> /volume/file"];
+    for (code, args) in RUNS.iter().copied().chain([(0, write.as_slice())]) {
+        let line: Vec<&str> = ["run", "--rm"].iter().chain(args).copied().collect();
+        assert_eq!(both.same(&line).code, code, "{args:?}");
     }
     assert_eq!(std::fs::read_to_string(volume.join("file")).unwrap(), "x\nx\n");
     std::thread::scope(|scope| {
@@ -176,6 +178,39 @@ fn a_run_ends_as_dockers_does(engine: Engine) {
     both.finish();
 }
 
+/// What is asked of a container `box` that runs, and of one that is not there.
+const ASKED: &[&[&str]] = &[
+    &["ps", "-q"],
+    &["ps", "--no-trunc", "-q"],
+    &["ps", "-q", "--filter", "name=box"],
+    &["ps", "-q", "--filter", "name=other"],
+    &["logs", "box"],
+    &["logs", "-n", "2", "box"],
+    &["logs", "--tail", "0", "-t", "box"],
+    &["logs", "nobody"],
+    &["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 9"],
+    &[
+        "exec",
+        "-u",
+        "app",
+        "-w",
+        "/etc",
+        "-e",
+        "A=b",
+        "box",
+        "sh",
+        "-c",
+        "id -un; pwd; echo $A",
+    ],
+    &["exec", "box", "nonsense"],
+    &["exec", "nobody", "true"],
+    &["rm", "box"],
+    &["rm", "nobody"],
+    &["stop", "nobody"],
+    &["ps", "--filter", "nonsense"],
+    &["ps", "--nonsense"],
+];
+
 fn a_container_is_listed_read_entered_stopped_and_removed(engine: Engine) {
     let both = Both::start(engine);
     let script =
@@ -196,37 +231,7 @@ fn a_container_is_listed_read_entered_stopped_and_removed(engine: Engine) {
     wait_until("the last line", || {
         both.docker(&["logs", "box"]).stderr.contains("err 5")
     });
-    for args in [
-        &["ps", "-q"][..],
-        &["ps", "--no-trunc", "-q"],
-        &["ps", "-q", "--filter", "name=box"],
-        &["ps", "-q", "--filter", "name=other"],
-        &["logs", "box"],
-        &["logs", "-n", "2", "box"],
-        &["logs", "--tail", "0", "-t", "box"],
-        &["logs", "nobody"],
-        &["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 9"],
-        &[
-            "exec",
-            "-u",
-            "app",
-            "-w",
-            "/etc",
-            "-e",
-            "A=b",
-            "box",
-            "sh",
-            "-c",
-            "id -un; pwd; echo $A",
-        ],
-        &["exec", "box", "nonsense"],
-        &["exec", "nobody", "true"],
-        &["rm", "box"],
-        &["rm", "nobody"],
-        &["stop", "nobody"],
-        &["ps", "--filter", "nonsense"],
-        &["ps", "--nonsense"],
-    ] {
+    for args in ASKED {
         both.same(args);
     }
     assert_eq!(both.ours(&["exec", "box", "sh", "-c", "exit 9"]).code, 9);

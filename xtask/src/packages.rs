@@ -30,8 +30,12 @@ const NEEDED: &[(&str, &str)] = &[
     ("socat", "socat"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("newuidmap", "uidmap"),
     ("mkfs.ext4", "e2fsprogs"),
     ("linux.uml", "user-mode-linux"),
+    ("dbus-daemon", "dbus"),
+    ("jq", "jq"),
     ("depmod", "kmod"),
 ];
 

@@ -10,11 +10,15 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::dir::{Dir, children};
 use crate::error::{Error, Result};
-use crate::host::{Driver, Host, Mode};
+use crate::host::{Host, Mode};
+use crate::systemd::{Manager, Unit};
 
 mod apply;
 mod freezer;
 mod prepare;
+mod scope;
+mod sub;
+mod update;
 
 pub use freezer::FreezerState;
 
@@ -27,27 +31,47 @@ pub const UNIFIED: &str = "";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
     paths: BTreeMap<String, PathBuf>,
+    unit: Option<Unit>,
 }
 
 impl Cgroup {
     /// The cgroup `path` (see [`crate::host::container_path`]) on this host. Nothing is made yet.
     ///
     /// # Errors
-    /// [`Error::NoDevices`] on a host with v1 controllers that lacks the devices controller; [`Error::SystemdUnsupported`].
-    pub fn new(host: &Host, path: &Path, driver: Driver) -> Result<Self> {
-        if driver == Driver::Systemd {
-            return Err(Error::SystemdUnsupported);
-        }
+    /// [`Error::NoDevices`] on a host with v1 controllers that lacks the devices controller.
+    pub fn new(host: &Host, path: &Path) -> Result<Self> {
         let paths: BTreeMap<String, PathBuf> = host.directories(path).into_iter().collect();
         if host.mode() != Mode::V2 && !paths.contains_key("devices") {
             return Err(Error::NoDevices);
         }
-        Ok(Self { paths })
+        Ok(Self { paths, unit: None })
+    }
+
+    /// The cgroup of a systemd unit. Nothing is made yet: see [`Self::start`].
+    ///
+    /// # Errors
+    /// As [`Self::new`]; [`Error::SliceName`].
+    pub fn of_unit(host: &Host, unit: Unit, manager: &Manager) -> Result<Self> {
+        let path = Path::new("/").join(manager.control_group()).join(unit.path()?);
+        let mut cgroup = Self::new(host, &path)?;
+        cgroup.unit = Some(unit);
+        Ok(cgroup)
     }
 
     /// The cgroup whose directories were saved from [`Self::paths`].
     pub fn load(paths: BTreeMap<String, PathBuf>) -> Self {
-        Self { paths }
+        Self { paths, unit: None }
+    }
+
+    /// The same, as that of a unit that was saved from [`Self::unit`].
+    #[must_use]
+    pub fn with_unit(self, unit: Option<Unit>) -> Self {
+        Self { unit, ..self }
+    }
+
+    /// The systemd unit, where systemd made the cgroup.
+    pub fn unit(&self) -> Option<&Unit> {
+        self.unit.as_ref()
     }
 
     /// The directories by controller; cgroup2's under [`UNIFIED`]. What state.json calls `cgroup_paths`.
@@ -151,16 +175,29 @@ impl Cgroup {
             .try_for_each(|d| enter(d, pid))
     }
 
-    /// Puts limits in force: those that `resources` names, the others stay as they are. For a new container before its process
-    /// enters, and for `update`.
+    /// Puts limits in force by the cgroup's files: those that `resources` names, the others stay as they are. For a new container before
+    /// its process enters; see [`Self::update`] for one that runs.
     ///
     /// Device rules replace all earlier ones; absent or empty, they are left alone. The caller appends
     /// [`crate::devices::default_rules`] where the container is to have them.
     ///
     /// # Errors
-    /// See [`crate::plan::plan`]; and what the kernel refuses.
+    /// See [`crate::plan::plan`]; and what the kernel refuses. What was set until then stays.
     pub fn set(&self, resources: &LinuxResources) -> Result<()> {
-        apply::set(self, resources)
+        match &self.unit {
+            Some(_) => apply::set(self, &scope::rounded(resources)),
+            None => apply::set(self, resources),
+        }
+    }
+
+    /// Changes the limits of a container that runs: all that `resources` names, or, when one is refused, none (device rules, which come
+    /// last, take nothing else with them). A cgroup of systemd's is limited by way of systemd first, then by its files. Of quota and
+    /// period the one that is not named stays in force.
+    ///
+    /// # Errors
+    /// As [`Self::set`]; and what systemd refuses.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        update::update(self, resources)
     }
 
     /// The processes in this cgroup and all below it, in no order, each once.
@@ -207,6 +244,15 @@ impl Cgroup {
         freezer::thaw(self)
     }
 
+    /// Thaws the cgroup and every one beneath it, which its own processes may have frozen. A cgroup that is gone is thawed, and so is
+    /// one without a freezer.
+    ///
+    /// # Errors
+    /// A state that cannot be written.
+    pub fn thaw_all(&self) -> Result<()> {
+        freezer::thaw_all(self)
+    }
+
     /// Whether the cgroup is frozen.
     ///
     /// # Errors
@@ -224,12 +270,17 @@ impl Cgroup {
         freezer::kill(self, signal)
     }
 
-    /// Removes the directories and all child cgroups. A cgroup that is gone already is a success. Directories that are busy are
-    /// tried for some two seconds.
+    /// Stops the unit, where there is one, and removes the directories and all child cgroups. A cgroup that is gone already is a
+    /// success. Directories that are busy are tried for some two seconds.
     ///
     /// # Errors
-    /// [`Error::NotRemoved`] with what is left, after all have been tried.
+    /// [`Error::NotRemoved`] with what is left, after all have been tried; [`Error::Systemd`], also after that.
     pub fn delete(&self) -> Result<()> {
+        let stopped = self.unit.as_ref().map_or(Ok(()), scope::stop);
+        self.remove().and(stopped)
+    }
+
+    fn remove(&self) -> Result<()> {
         let mut left = self.directories();
         let mut delay = Duration::from_micros(500);
         for _ in 0..12 {
@@ -302,6 +353,8 @@ fn remove_tree(directory: &Path, depth: usize) -> Result<()> {
         Err(e) if e.raw_os_error() == Some(libc::EBUSY) && depth < MAX_DEPTH => {}
         Err(e) => return Err(Error::io("rmdir", directory)(e)),
     }
+    // Busy is also what any mount point is: nothing is looked for where no cgroup is.
+    Dir::open(directory)?;
     for child in children(directory)? {
         remove_tree(&child, depth + 1)?;
     }

@@ -16,6 +16,12 @@ const CGROUP2_MAGIC: u64 = 0x6367_7270;
 /// The most that is read of a control file; `memory.stat` and `cgroup.procs` of thousands stay far below.
 const READ_LIMIT: u64 = 8 << 20;
 
+/// Whether `path` is a directory of a cgroup filesystem. Links are not followed.
+#[must_use]
+pub fn is_cgroup(path: &Path) -> bool {
+    Dir::open(path).is_ok()
+}
+
 /// An open cgroup directory.
 #[derive(Debug)]
 pub(crate) struct Dir {
@@ -107,6 +113,14 @@ impl Dir {
             path: self.path.join(file),
             content: text.trim().to_owned(),
         })
+    }
+
+    /// Gives a control file, or with `.` the directory itself, to a user.
+    pub(crate) fn chown(&self, file: &str, uid: u32) -> Result<()> {
+        let user = Some(rustix::fs::Uid::from_raw(uid));
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&self.fd, file, user, None, flags)
+            .map_err(|e| Error::io("chown", &self.path.join(file))(e.into()))
     }
 
     /// Whether the directory has this control file.

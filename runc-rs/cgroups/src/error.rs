@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::systemd::bus::BusError;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -104,9 +106,47 @@ pub enum Error {
         /// Its state at the last look.
         state: String,
     },
-    /// The systemd driver was asked for.
-    #[error("systemd cgroup driver is not supported by this build")]
-    SystemdUnsupported,
+    /// `linux.cgroupsPath` is not of the form that the systemd driver wants.
+    #[error("expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {0:?} instead")]
+    SystemdPath(String),
+    /// No slice can have this name.
+    #[error("invalid slice name: {0}")]
+    SliceName(String),
+    /// An `org.systemd.property.*` annotation that is no property.
+    #[error("annotation {name}={value}: {reason}")]
+    Annotation {
+        /// The annotation's name.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The systemd driver on a host without systemd.
+    #[error("systemd not running on this host, cannot use systemd cgroups manager")]
+    SystemdNotRunning,
+    /// systemd cannot be reached, or refuses.
+    #[error("{action}: {source}")]
+    Systemd {
+        /// What was tried, and on which unit.
+        action: String,
+        /// What it said.
+        source: Box<BusError>,
+    },
+    /// A unit did not come up.
+    #[error("error creating systemd unit `{unit}`: got `{result}`")]
+    UnitResult {
+        /// The unit.
+        unit: String,
+        /// The result of its job: `failed`, `timeout`, `dependency`, ...
+        result: String,
+    },
+    /// A path that should lie beneath a container's cgroup does not.
+    #[error("{0} is not a sub cgroup path")]
+    NotSubCgroup(String),
+    /// `--cgroup` with a controller that the container's cgroup does not have.
+    #[error("unknown controller {0} in SubCgroupPaths")]
+    SubCgroupController(String),
 }
 
 impl Error {

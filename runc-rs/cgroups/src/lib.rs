@@ -13,10 +13,10 @@
 //! is what `clone3(CLONE_INTO_CGROUP)`, `cgroup.kill` and cgroup namespaces want.
 //!
 //! ```no_run
-//! use runc_rs_cgroups::{Cgroup, Driver, Host, host::container_path};
+//! use runc_rs_cgroups::{Cgroup, Host, host::container_path};
 //! # fn main() -> runc_rs_cgroups::Result<()> {
 //! let host = Host::detect()?;
-//! let cgroup = Cgroup::new(&host, &container_path(None, "c1"), Driver::Cgroupfs)?;
+//! let cgroup = Cgroup::new(&host, &container_path(None, "c1"))?;
 //! cgroup.create()?;
 //! # let resources = Default::default();
 //! cgroup.set(&resources)?; // limits first,
@@ -35,6 +35,7 @@
 //! | [`devices`] | device rules -> v1 lists, v2 eBPF program |
 //! | [`stats`] | what containerd's v1 and v2 `Metrics` ask for |
 //! | [`oom`] | out-of-memory notification as a descriptor to poll |
+//! | [`systemd`] | the same by way of systemd: transient scopes over D-Bus |
 //! | [`mounts`] | what a container sees at `/sys/fs/cgroup`, as data |
 
 pub mod cgroup;
@@ -47,9 +48,11 @@ pub mod oom;
 pub mod plan;
 pub mod stats;
 mod sys;
+pub mod systemd;
 
 pub use cgroup::{Cgroup, FreezerState};
+pub use dir::is_cgroup;
 pub use error::{Error, Result};
-pub use host::{Driver, Host, Mode};
+pub use host::{Host, Mode};
 pub use oom::OomNotifier;
 pub use stats::Stats;

@@ -8,8 +8,11 @@ use crate::error::Result;
 use crate::host::Mode;
 
 mod parse;
+mod processors;
 pub mod v1;
 pub mod v2;
+
+pub use processors::{CpuSet, PerCpu};
 
 /// The usage of a cgroup, in the terms of its layout. Hybrid hosts have v1's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

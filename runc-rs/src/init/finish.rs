@@ -13,7 +13,7 @@ use super::fail::{Fail, Step};
 use super::passwd;
 use super::procfs::Procfs;
 use crate::plan::process::ProcessPlan;
-use crate::sys::{credentials, process};
+use crate::sys::{credentials, process, scheduling};
 use crate::words::Words;
 
 /// What `execve` will be called with.
@@ -47,7 +47,11 @@ pub(crate) fn set_labels(plan: &ProcessPlan) -> Result<(), Fail> {
         procfs
             .write("self/attr/apparmor/exec", value.as_bytes())
             .or_else(|_| procfs.write("self/attr/exec", value.as_bytes()))
-            .map_err(|Fail(why)| Fail(format!("unable to apply apparmor profile: {why}")))?;
+            .map_err(|Fail(why)| {
+                Fail(format!(
+                    "unable to apply apparmor profile: apparmor failed to apply profile: {why}"
+                ))
+            })?;
     }
     if let Some(label) = &plan.selinux_label {
         Procfs::new()?
@@ -57,18 +61,27 @@ pub(crate) fn set_labels(plan: &ProcessPlan) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Personality, scheduling, I/O class: what needs privileges that are dropped next.
+/// Personality, memory nodes, scheduling, I/O class: what needs privileges that are dropped next.
 pub(crate) fn set_scheduling(plan: &ProcessPlan) -> Result<(), Fail> {
     if let Some(personality) = plan.personality {
-        credentials::set_personality(personality).step(|| "personality")?;
+        scheduling::set_personality(personality).step(|| "personality")?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        scheduling::set_memory_policy(policy.mode, &policy.nodes).step(|| "error setting memory policy")?;
     }
     if let Some(scheduler) = &plan.scheduler {
-        credentials::set_scheduler(scheduler).step(|| "setting scheduler")?;
+        scheduling::set_scheduler(scheduler).step(|| "error setting scheduler")?;
     }
     if let Some((class, level)) = plan.io_priority {
-        credentials::set_io_priority(class, level).step(|| "failed to set io priority")?;
+        scheduling::set_io_priority(class, level).step(|| "failed to set io priority")?;
     }
     Ok(())
+}
+
+/// All processors that the cgroup has: a container does not inherit those that its caller happened to be bound to (runc since 1.4).
+pub(crate) fn reset_affinity() {
+    // Processors that are isolated, or a kernel that refuses: then it stays as it is.
+    let _ = scheduling::set_affinity(&[u64::MAX; 128]);
 }
 
 /// Privileges down to what the plan grants, and into the working directory.
@@ -79,9 +92,9 @@ pub(crate) fn drop_privileges(plan: &ProcessPlan) -> Result<(), Fail> {
     credentials::keep_capabilities(true).step(|| "unable to set keep caps")?;
     own_streams(plan.uid)?;
     set_groups(&plan.groups)?;
-    credentials::set_gid(plan.gid).step(|| "setgid")?;
+    set_id(credentials::set_gid(plan.gid), "gid")?;
     let entered = chdir(&plan.cwd);
-    credentials::set_uid(plan.uid).step(|| "setuid")?;
+    set_id(credentials::set_uid(plan.uid), "uid")?;
     // Some directories only root may enter, some (on network filesystems) only the user.
     if entered.is_err() {
         chdir(&plan.cwd).step(|| {
@@ -121,7 +134,20 @@ fn set_groups(groups: &[u32]) -> Result<(), Fail> {
     match credentials::set_groups(groups) {
         // Denied in a user namespace: there were none to keep.
         Err(error) if groups.is_empty() && error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            Err(Fail::new("cannot set any additional groups in a rootless container"))
+        }
         result => result.step(|| "setgroups"),
+    }
+}
+
+/// EINVAL is an id that the user namespace does not map.
+fn set_id(result: io::Result<()>, kind: &str) -> Result<(), Fail> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            Err(Fail(format!("cannot set {kind} to unmapped user in user namespace")))
+        }
+        result => result.step(|| format!("set{kind}")),
     }
 }
 

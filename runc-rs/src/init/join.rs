@@ -16,15 +16,16 @@ use crate::hooks::HookState;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::spawn::Birth;
-use crate::sys::{mounts as sys, process};
+use crate::sys::{mounts as sys, process, scheduling};
 
 /// Everything the child of `exec` needs.
 pub(crate) struct JoinContext<'a> {
     pub(crate) plan: &'a ProcessPlan,
     pub(crate) channel: Channel,
-    /// The container's first process. Its pid namespace was joined before the fork.
+    /// The container's first process.
     pub(crate) init: OwnedFd,
-    /// `CLONE_NEW*` flags of the container's namespaces, without the pid namespace.
+    /// `CLONE_NEW*` flags of the container's namespaces that are still to be joined. The pid namespace is among them where that takes
+    /// the container's user namespace first.
     pub(crate) namespaces: i32,
     pub(crate) cgroup_files: CgroupFiles,
     pub(crate) stdio: Option<[OwnedFd; 3]>,
@@ -53,12 +54,15 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     let mut keep: Vec<RawFd> = vec![context.channel.as_fd().as_raw_fd(), context.init.as_raw_fd()];
     keep.extend(context.listener.iter().map(AsRawFd::as_raw_fd));
     keep.extend(context.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
-    quarantine(&with_preserved(keep, context.preserve_fds))?;
-    context.cgroup_files.enter(birth)?;
+    quarantine(&with_preserved(keep, context.preserve_fds), true)?;
+    enter_cgroup(context, birth)?;
     finish::set_rlimits(plan)?;
     sys::setns(&context.init, context.namespaces).step(|| "setns to the container's namespaces")?;
     if context.namespaces & libc::CLONE_NEWUSER != 0 {
         namespaces::become_root()?;
+    }
+    if context.namespaces & libc::CLONE_NEWPID != 0 {
+        namespaces::hand_on(&context.channel)?;
     }
     setsid().step(|| "setsid")?;
     if let Some(name) = &context.keyring {
@@ -87,6 +91,21 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
         filter.load(handover.as_ref())?;
     }
     Err(program.execute(context.preserve_fds))
+}
+
+/// Into the container's cgroup, on the processors asked for before and after.
+fn enter_cgroup(context: &JoinContext<'_>, birth: Birth) -> Result<(), Fail> {
+    let affinity = &context.plan.cpu_affinity;
+    if !affinity.initial.is_empty() {
+        scheduling::set_affinity(&affinity.initial).step(|| "error setting initial CPU affinity")?;
+    }
+    context.cgroup_files.enter(birth)?;
+    if !affinity.last.is_empty() {
+        scheduling::set_affinity(&affinity.last).step(|| "error setting CPU affinity")?;
+    } else if affinity.is_empty() {
+        finish::reset_affinity();
+    }
+    Ok(())
 }
 
 fn make_console(context: &JoinContext<'_>) -> Result<OwnedFd, Fail> {

@@ -11,13 +11,13 @@ pub(crate) mod fail;
 pub(crate) mod finish;
 pub(crate) mod join;
 mod mask;
-mod mount;
+pub(crate) mod mount;
 pub(crate) mod namespaces;
 mod passwd;
 mod procfs;
 mod rootfs;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -29,6 +29,7 @@ use crate::channel::{Channel, Message};
 use crate::hooks::{self, HookState};
 use crate::plan::Plan;
 use crate::seccomp::{Filter, Handover};
+use crate::sources::Source;
 use crate::spawn::Birth;
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
@@ -39,12 +40,17 @@ pub(crate) struct Context<'a> {
     pub(crate) channel: Channel,
     /// Open for reading and writing: a read waits for `start`.
     pub(crate) fifo: OwnedFd,
-    /// Namespaces to join, without the pid namespace.
+    /// Namespaces to join, without a pid namespace that was joined before the fork.
     pub(crate) joins: Vec<(i32, OwnedFd)>,
+    /// Whether the process is to be hidden from others of its user: always, save for an ordinary user's that joins nobody, so that his
+    /// hooks and network helpers reach its namespaces.
+    pub(crate) hide: bool,
     pub(crate) cgroup_files: CgroupFiles,
     pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
-    /// For each mount, the user namespace that maps its ids.
-    pub(crate) userns: Vec<Option<OwnedFd>>,
+    /// For each mount, what had to be made ready outside the container's user namespace.
+    pub(crate) sources: Vec<Option<Source>>,
+    /// Devices that the parent moves into the network namespace.
+    pub(crate) devices: &'a [crate::netdevices::Device],
     /// What becomes 0, 1, 2; the caller's own when absent.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) preserve_fds: u32,
@@ -68,6 +74,8 @@ pub(crate) struct Progress {
     in_cgroup_namespace: Cell<bool>,
     /// Its process id in the parent's namespace, once told.
     pid: Cell<i32>,
+    /// `/proc/self/timens_offsets`, opened while it still belonged to the process.
+    clocks: RefCell<Option<OwnedFd>>,
 }
 
 impl Context<'_> {
@@ -79,7 +87,7 @@ impl Context<'_> {
         ];
         fds.extend(self.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
         fds.extend(self.listener.iter().map(AsRawFd::as_raw_fd));
-        fds.extend(self.userns.iter().flatten().map(AsRawFd::as_raw_fd));
+        fds.extend(self.sources.iter().flatten().map(Source::as_raw_fd));
         fds.extend(self.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
         with_preserved(fds, self.preserve_fds)
     }
@@ -107,7 +115,9 @@ impl Context<'_> {
             return Ok(());
         }
         self.progress.pid.set(self.wait_go()?);
-        self.cgroup_files.enter(self.progress.birth.get())
+        self.cgroup_files.enter(self.progress.birth.get())?;
+        finish::reset_affinity();
+        Ok(())
     }
 
     /// Moves into the cgroup and makes it the root of a cgroup namespace, where one is asked for.
@@ -149,28 +159,49 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// A file that may not be written is passed over.
+    pub(crate) forgive: bool,
+    /// Whose cgroup to enter on v2 instead, when the container's takes no processes any more.
+    pub(crate) fallback: Option<i32>,
 }
 
 impl CgroupFiles {
     /// Moves the calling process into the cgroup; on v2 only when it was not born there.
     fn enter(&self, birth: Birth) -> Result<(), Fail> {
         use rustix::fs::{CWD, OFlags, openat};
+        use rustix::io::Errno;
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
-            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-            rustix::io::write(&fd, b"0").step(step)?;
+            let enter = |file: &CString| {
+                let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+                rustix::io::write(&fd, b"0")
+            };
+            let entered = match (enter(file), self.fallback) {
+                // Its controllers were handed on to cgroups beneath it: those alone may have processes.
+                (Err(error @ (Errno::BUSY | Errno::OPNOTSUPP)), Some(pid)) => {
+                    crate::cgroup::file_of(pid).map_or(Err(error), |file| enter(&file))
+                }
+                (entered, _) => entered,
+            };
+            match entered {
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
+                result => drop(result.step(step)?),
+            }
         }
         Ok(())
     }
 }
 
-/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and no process of a
-/// container may trace it or read its memory when it joins.
-pub(crate) fn quarantine(keep: &[RawFd]) -> Result<(), Fail> {
+/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and with `hide` no process of
+/// a container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd], hide: bool) -> Result<(), Fail> {
     process::close_all_but(keep).step(|| "close_range")?;
     process::reset_signals();
-    process::not_dumpable().step(|| "prctl PR_SET_DUMPABLE")
+    if hide {
+        process::set_dumpable(false).step(|| "prctl PR_SET_DUMPABLE")?;
+    }
+    Ok(())
 }
 
 /// Runs the child of `create`. Never returns.
@@ -199,7 +230,14 @@ fn stages(context: &Context<'_>) -> Result<Infallible, (Fail, bool)> {
 fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     let plan = context.plan;
     finish::set_oom_score(&plan.process)?;
-    quarantine(&context.needed())?;
+    let mut needed = context.needed();
+    if !plan.time_offsets.is_empty() {
+        let clocks = namespaces::open_clocks()?;
+        needed.push(clocks.as_raw_fd());
+        needed.sort_unstable();
+        context.progress.clocks.replace(Some(clocks));
+    }
+    quarantine(&needed, context.hide)?;
     rustix::process::umask(Mode::empty());
     if plan.namespaces.in_user_namespace() {
         // What only the host's root may do comes before the user namespace.
@@ -254,7 +292,7 @@ pub(crate) fn restrict(
 fn build_root(context: &Context<'_>) -> Result<Option<OwnedFd>, Fail> {
     let plan = context.plan;
     let mut rootfs = rootfs::Rootfs::new(plan)?;
-    rootfs.mount_all(plan, &context.cgroup_steps, &context.userns, || {
+    rootfs.mount_all(plan, &context.cgroup_steps, &context.sources, || {
         context.enter_cgroup_namespace()
     })?;
     context.enter_cgroup_namespace()?;
@@ -334,7 +372,9 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
         .channel
         .send(&Message::Ready)
         .step(|| "tell the parent")
-        .and_then(|()| wait_for_start(context));
+        // A parent that dies before it has written down who we are leaves nobody who could find us.
+        .and_then(|()| read_one(&context.channel, "wait until the parent has written us down"))
+        .and_then(|()| read_one(&context.fifo, "read the start fifo"));
     if let Err(fail) = waited {
         return fail;
     }
@@ -357,14 +397,16 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     program.execute(context.preserve_fds)
 }
 
-fn wait_for_start(context: &Context<'_>) -> Result<(), Fail> {
-    let mut byte = [0_u8; 1];
+/// Waits for something to read, by the one call that a filter that is in force already must allow anyway.
+fn read_one(from: impl std::os::fd::AsFd, what: &'static str) -> Result<(), Fail> {
+    let mut bytes = [0_u8; 8];
     loop {
-        match rustix::io::read(&context.fifo, &mut byte) {
-            Ok(1) => return Ok(()),
-            Ok(_) => return Err(Fail::new("the start fifo is closed")),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).step(|| "read the start fifo"),
+        match rustix::io::read(from.as_fd(), &mut bytes) {
+            Ok(0) => return Err(Fail(format!("{what}: the other end is closed"))),
+            Ok(_) => return Ok(()),
+            // As in `Channel::receive`.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+            Err(error) => return Err(error).step(|| what),
         }
     }
 }

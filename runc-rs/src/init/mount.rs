@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{self, CWD, FileType, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount, open_tree,
 };
 
 use super::copy_up;
@@ -18,6 +19,7 @@ use super::fail::{Fail, Step};
 use crate::inroot::{self, Make};
 use crate::plan::mount_options::AttrChange;
 use crate::plan::mounts::{MountKind, MountPlan};
+use crate::sources::{Source, map_ids};
 use crate::sys::mounts::{self as sys, MountAttr};
 
 /// What lies in `/proc` and may be covered all the same (runc's list: files that lxcfs provides, and two harmless ones).
@@ -46,7 +48,17 @@ pub(crate) fn attach(tree: impl AsFd, destination: impl AsFd) -> rustix::io::Res
 
 /// A detached copy of the mount at `path`.
 pub(crate) fn clone_path(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    open_tree(CWD, path, clone_flags(recursive))
+    clone_source(path, recursive, false)
+}
+
+/// A detached copy of what is at `path`; with `nofollow` of a symbolic link itself.
+pub(crate) fn clone_source(path: &Path, recursive: bool, nofollow: bool) -> rustix::io::Result<OwnedFd> {
+    let link = if nofollow {
+        OpenTreeFlags::AT_SYMLINK_NOFOLLOW
+    } else {
+        OpenTreeFlags::empty()
+    };
+    open_tree(CWD, path, clone_flags(recursive) | link)
 }
 
 /// A detached copy of what `fd` refers to.
@@ -92,15 +104,18 @@ pub(crate) const PROC_MAGIC: i64 = 0x9fa0;
 pub(crate) fn mount(
     root: BorrowedFd<'_>,
     plan: &MountPlan,
-    userns: Option<BorrowedFd<'_>>,
+    prepared: Option<&Source>,
 ) -> Result<Option<OwnedFd>, Fail> {
     let (tree, source) = match &plan.kind {
         MountKind::Bind { source, recursive } => {
-            let tree = bind(root, plan, source, *recursive, userns);
+            if plan.options.copy_symlink && copy_link(root, plan, source)? {
+                return Ok(None);
+            }
+            let tree = bind(root, plan, source, *recursive, prepared);
             (tree, source.display().to_string())
         }
         MountKind::Filesystem { fstype, source } => (
-            filesystem(root, plan, fstype, source),
+            filesystem(root, plan, fstype, source, prepared),
             if source.is_empty() {
                 fstype.clone()
             } else {
@@ -124,9 +139,18 @@ fn bind(
     plan: &MountPlan,
     source: &Path,
     recursive: bool,
-    userns: Option<BorrowedFd<'_>>,
+    prepared: Option<&Source>,
 ) -> Result<OwnedFd, Fail> {
-    let tree = clone_path(source, recursive).step(|| format!("stat {}", source.display()))?;
+    let own = || clone_source(source, recursive, plan.options.source_nofollow);
+    let tree = match prepared {
+        Some(Source::Mapped(tree)) => rustix::io::fcntl_dupfd_cloexec(tree, 3),
+        Some(Source::Spare(spare)) => own().or_else(|error| match error {
+            Errno::ACCESS => rustix::io::fcntl_dupfd_cloexec(spare, 3),
+            error => Err(error),
+        }),
+        _ => own(),
+    }
+    .step(|| format!("stat {}", source.display()))?;
     let kind = FileType::from_raw_mode(fs::fstat(&tree).step(|| "stat of the source")?.st_mode);
     let make = if kind == FileType::Directory {
         Make::Directory
@@ -140,28 +164,64 @@ fn bind(
             "/proc"
         )));
     }
-    change(&tree, plan.options.attr, false).step(|| "mount_setattr")?;
-    change(&tree, plan.options.recursive_attr, true).step(|| "mount_setattr recursively")?;
-    if let Some(userns) = userns {
-        let attr = MountAttr {
-            set: sys::ATTR_IDMAP,
-            userns_fd: u64::from(userns.as_raw_fd().unsigned_abs()),
-            ..MountAttr::default()
-        };
-        let recursive = plan.options.idmap == Some(true) || recursive;
-        sys::mount_setattr(&tree, &attr, recursive).step(|| "mount_setattr MOUNT_ATTR_IDMAP")?;
-    }
+    change_attributes(&tree, plan)?;
     attach(&tree, &destination).step(|| "move_mount")?;
     propagate(&tree, plan)?;
     Ok(tree)
 }
 
+/// Makes a source that is a symbolic link anew at the destination. `false`: it is none.
+fn copy_link(root: BorrowedFd<'_>, plan: &MountPlan, source: &Path) -> Result<bool, Fail> {
+    let target = match fs::readlink(source, Vec::new()) {
+        Err(Errno::INVAL) => return Ok(false),
+        result => result.step(|| format!("readlink {}", source.display()))?,
+    };
+    let shown = plan.destination.display();
+    let (parent, name) =
+        inroot::ensure_parent(root, &plan.destination).step(|| format!("create mountpoint for {shown} mount"))?;
+    match fs::symlinkat(&target, &parent, name) {
+        // The image has the very link.
+        Err(Errno::EXIST) if fs::readlinkat(&parent, name, Vec::new()).is_ok_and(|there| there == target) => Ok(true),
+        result => result.step(|| format!("symlink {shown}")).map(|()| true),
+    }
+}
+
+/// The attributes asked for, of the mount and of everything beneath it.
+fn change_attributes(tree: &OwnedFd, plan: &MountPlan) -> Result<(), Fail> {
+    change(tree, plan.options.attr, false).step(|| "mount_setattr")?;
+    change(tree, plan.options.recursive_attr, true).step(|| "mount_setattr recursively")
+}
+
 fn remount(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<OwnedFd, Fail> {
     let mount = inroot::open(root, &plan.destination, OFlags::PATH).step(|| "open the destination")?;
-    change(&mount, plan.options.attr, false).step(|| "mount_setattr")?;
-    change(&mount, plan.options.recursive_attr, true).step(|| "mount_setattr recursively")?;
+    let options = &plan.options;
+    let of_filesystem = !options.data.is_empty() || !options.superblock.is_empty();
+    if of_filesystem && options.bind.is_none() {
+        let context = fspick(
+            &mount,
+            c"",
+            FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH,
+        )
+        .step(|| "fspick of the destination")?;
+        set_options(&context, options.data.iter().flat_map(|data| data.split(',')))?;
+        set_options(&context, options.superblock.iter().copied())?;
+        fsconfig_reconfigure(&context).step(|| "fsconfig reconfigure")?;
+    }
+    change_attributes(&mount, plan)?;
     propagate(&mount, plan)?;
     Ok(mount)
+}
+
+/// Gives a filesystem its options, `key=value` or flags.
+fn set_options<'a>(context: &OwnedFd, options: impl IntoIterator<Item = &'a str>) -> Result<(), Fail> {
+    for option in options {
+        match option.split_once('=') {
+            Some((key, value)) => fsconfig_set_string(context, key, value),
+            None => fsconfig_set_flag(context, option),
+        }
+        .step(|| format!("fsconfig {option}"))?;
+    }
+    Ok(())
 }
 
 /// Sets the propagation types asked for, in their order.
@@ -179,8 +239,12 @@ pub(crate) fn propagate(tree: &OwnedFd, plan: &MountPlan) -> Result<(), Fail> {
 /// Opens the destination, making it when missing, and sees that nothing in `/proc` is covered.
 pub(crate) fn open_destination(root: BorrowedFd<'_>, plan: &MountPlan, make: Make) -> Result<OwnedFd, Fail> {
     let shown = plan.destination.display();
-    let destination =
-        inroot::ensure(root, &plan.destination, make).step(|| format!("create mountpoint for {shown} mount"))?;
+    let destination = if plan.options.destination_nofollow {
+        inroot::ensure_nofollow(root, &plan.destination, make)
+    } else {
+        inroot::ensure(root, &plan.destination, make)
+    }
+    .step(|| format!("create mountpoint for {shown} mount"))?;
     let in_proc = plan.destination.starts_with("/proc") && plan.destination != Path::new("/proc");
     let on_proc = plan.destination != Path::new("/proc")
         && is_on(&destination, PROC_MAGIC).step(|| "statfs of the destination")?;
@@ -194,7 +258,13 @@ pub(crate) fn open_destination(root: BorrowedFd<'_>, plan: &MountPlan, make: Mak
     Ok(destination)
 }
 
-fn filesystem(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str, source: &str) -> Result<OwnedFd, Fail> {
+fn filesystem(
+    root: BorrowedFd<'_>,
+    plan: &MountPlan,
+    fstype: &str,
+    source: &str,
+    prepared: Option<&Source>,
+) -> Result<OwnedFd, Fail> {
     let destination = if matches!(fstype, "proc" | "sysfs") {
         ordinary_directory(root, plan, fstype)?
     } else {
@@ -225,6 +295,9 @@ fn filesystem(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str, source: &str
         return classic(root, plan, fstype, source, &data, &destination);
     }
     let tree = new_instance(fstype, source, &data, plan)?;
+    if let Some(Source::UserNamespace(userns)) = prepared {
+        map_ids(&tree, userns, false).step(|| format!("failed to set MOUNT_ATTR_IDMAP on {fstype}"))?;
+    }
     if plan.options.copy_up && fstype == "tmpfs" {
         copy_up::copy(&destination, &tree)?;
     }
@@ -254,17 +327,8 @@ fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -
     if !source.is_empty() {
         fsconfig_set_string(&context, "source", source).step(|| format!("fsconfig source={source}"))?;
     }
-    for option in data
-        .iter()
-        .map(String::as_str)
-        .chain(plan.options.superblock.iter().copied())
-    {
-        match option.split_once('=') {
-            Some((key, value)) => fsconfig_set_string(&context, key, value),
-            None => fsconfig_set_flag(&context, option),
-        }
-        .step(|| format!("fsconfig {option}"))?;
-    }
+    set_options(&context, data.iter().map(String::as_str))?;
+    set_options(&context, plan.options.superblock.iter().copied())?;
     fsconfig_create(&context).step(|| format!("fsconfig create {fstype}"))?;
     let mut attr = plan.options.attr.set | plan.options.recursive_attr.set;
     if plan.read_only_at_the_end() || plan.options.copy_up {
@@ -295,7 +359,7 @@ fn classic(
         OFlags::PATH,
     )
     .step(|| "open the new mount")?;
-    change(&tree, plan.options.attr, false).step(|| "mount_setattr")?;
+    change_attributes(&tree, plan)?;
     propagate(&tree, plan)?;
     Ok(tree)
 }

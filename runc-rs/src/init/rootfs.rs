@@ -15,6 +15,7 @@ use crate::inroot;
 use crate::plan::Plan;
 use crate::plan::mount_options::AttrChange;
 use crate::plan::mounts::MountKind;
+use crate::sources::Source;
 use crate::sys::mounts::{self as sys, ATTR_RDONLY, MountAttr};
 
 /// A root filesystem under construction.
@@ -44,11 +45,14 @@ impl Rootfs {
         }
         let root = mount::clone_path(&plan.rootfs, true)
             .step(|| format!("error preparing rootfs: open_tree {}", plan.rootfs.display()))?;
-        let private = MountAttr {
-            propagation: libc::MS_PRIVATE,
-            ..MountAttr::default()
-        };
-        sys::mount_setattr(&root, &private, false).step(|| "error preparing rootfs: mount_setattr")?;
+        if shared {
+            // Its peers are the host's: it becomes shared again, with nobody, when it is the root.
+            let private = MountAttr {
+                propagation: libc::MS_PRIVATE,
+                ..MountAttr::default()
+            };
+            sys::mount_setattr(&root, &private, false).step(|| "error preparing rootfs: mount_setattr")?;
+        }
         move_mount(&root, c"", CWD, &plan.rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .step(|| format!("error preparing rootfs: move_mount {}", plan.rootfs.display()))?;
         Ok(Self {
@@ -67,7 +71,7 @@ impl Rootfs {
         &mut self,
         plan: &Plan,
         cgroup_steps: &[runc_rs_cgroups::mounts::Step],
-        userns: &[Option<OwnedFd>],
+        sources: &[Option<Source>],
         mut enter_cgroup: impl FnMut() -> Result<(), Fail>,
     ) -> Result<(), Fail> {
         for (index, planned) in plan.mounts.iter().enumerate() {
@@ -76,8 +80,8 @@ impl Rootfs {
                 cgroup_mount::mount(self.root.as_fd(), planned, cgroup_steps)?;
                 continue;
             }
-            let userns = userns.get(index).and_then(Option::as_ref).map(AsFd::as_fd);
-            if let Some(late) = mount::mount(self.root.as_fd(), planned, userns)? {
+            let source = sources.get(index).and_then(Option::as_ref);
+            if let Some(late) = mount::mount(self.root.as_fd(), planned, source)? {
                 self.late_read_only.push(late);
             }
         }

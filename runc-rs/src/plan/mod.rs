@@ -8,7 +8,9 @@ pub(crate) mod ids;
 pub(crate) mod mount_options;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod netdevices;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 pub(crate) mod sysctl;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use devices::DeviceNode;
 use ids::IdMaps;
 use mounts::{MountKind, MountPlan};
 use namespaces::Namespaces;
+use netdevices::NetDevice;
 use process::ProcessPlan;
 
 /// Everything the child of `create` does, in plain data.
@@ -50,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) domainname: Option<String>,
     /// Path beneath `/proc/sys` and value.
     pub(crate) sysctl: Vec<(String, String)>,
+    /// Devices to move into the network namespace.
+    pub(crate) net_devices: Vec<NetDevice>,
     pub(crate) process: ProcessPlan,
     pub(crate) hooks: Hooks,
 }
@@ -106,9 +111,15 @@ impl Plan {
             .ok_or_else(|| Error::config("process", "process property must not be empty"))?;
         refuse_unsupported(linux)?;
         let namespaces = Namespaces::plan(linux.namespaces().as_deref().unwrap_or_default())?;
+        let id_maps = id_maps(linux, &namespaces)?;
+        let around = mounts::Surroundings {
+            bundle,
+            id_maps: id_maps.as_ref(),
+            joins_user_namespace: namespaces.new & libc::CLONE_NEWUSER == 0 && namespaces.in_user_namespace(),
+        };
         let mut mounts = Vec::new();
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-            mounts.push(mounts::plan_mount(mount, index, bundle)?);
+            mounts.push(mounts::plan_mount(mount, index, around)?);
         }
         let set_up_dev = !mounts.iter().any(|mount: &MountPlan| {
             mount.destination == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
@@ -119,11 +130,14 @@ impl Plan {
             Vec::new()
         };
         let mut process = process::plan_process(process, warnings)?;
-        process.personality = linux.personality().as_ref().map(process::personality).transpose()?;
+        let personality = linux.personality().as_ref();
+        process.personality = personality.map(|personality| scheduling::personality(personality, warnings));
+        let memory_policy = linux.memory_policy().as_ref();
+        process.memory_policy = memory_policy.map(scheduling::MemoryPolicy::plan).transpose()?;
         Ok(Self {
             bundle: bundle.to_path_buf(),
             rootfs: bundle.join(root.path()),
-            id_maps: id_maps(linux, &namespaces)?,
+            id_maps,
             time_offsets: time_offsets(linux, &namespaces)?,
             root_readonly: root.readonly().unwrap_or(false),
             root_propagation: root_propagation(linux)?,
@@ -136,6 +150,7 @@ impl Plan {
             hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
             domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
             sysctl: sysctl::plan_sysctl(linux.sysctl().as_ref(), &namespaces)?,
+            net_devices: netdevices::plan_net_devices(linux.net_devices().as_ref())?,
             process,
             hooks: Hooks::plan(spec),
             namespaces,
@@ -145,12 +160,7 @@ impl Plan {
 
 /// What would be promised and not kept is an error, not silence.
 fn refuse_unsupported(linux: &Linux) -> Result<(), Error> {
-    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
-    for (there, field) in [
-        (linux.intel_rdt().is_some(), "linux.intelRdt"),
-        (linux.memory_policy().is_some(), "linux.memoryPolicy"),
-        (devices, "linux.netDevices"),
-    ] {
+    for (there, field) in [(linux.intel_rdt().is_some(), "linux.intelRdt")] {
         if there {
             return Err(Error::config(field, "is not supported by this build"));
         }

@@ -46,6 +46,12 @@ pub(crate) struct MountOptions {
     pub(crate) superblock: Vec<&'static str>,
     /// Copy what the image has at the destination into the tmpfs.
     pub(crate) copy_up: bool,
+    /// crun's: a source that is a symbolic link is made anew at the destination.
+    pub(crate) copy_symlink: bool,
+    /// crun's: a source that is a symbolic link is bound itself.
+    pub(crate) source_nofollow: bool,
+    /// crun's: a destination that is a symbolic link is covered itself.
+    pub(crate) destination_nofollow: bool,
     /// `idmap` (`Some(false)`) or `ridmap` (`Some(true)`).
     pub(crate) idmap: Option<bool>,
     /// What only the filesystem understands: `mode=755`, `newinstance`...
@@ -61,6 +67,9 @@ enum Effect {
     Bind(bool),
     Remount,
     CopyUp,
+    CopySymlink,
+    SourceNofollow,
+    DestinationNofollow,
     Idmap(bool),
 }
 
@@ -111,6 +120,9 @@ fn effect(option: &str) -> Option<Effect> {
         "private" | "rprivate" => Effect::Propagation(MS_PRIVATE),
         "unbindable" | "runbindable" => Effect::Propagation(MS_UNBINDABLE),
         "tmpcopyup" => Effect::CopyUp,
+        "copy-symlink" => Effect::CopySymlink,
+        "src-nofollow" => Effect::SourceNofollow,
+        "dest-nofollow" => Effect::DestinationNofollow,
         "idmap" => Effect::Idmap(false),
         "ridmap" => Effect::Idmap(true),
         _ => return None,
@@ -136,6 +148,9 @@ impl MountOptions {
             Some(Effect::Bind(recursive)) => self.bind = Some(recursive),
             Some(Effect::Remount) => self.remount = true,
             Some(Effect::CopyUp) => self.copy_up = true,
+            Some(Effect::CopySymlink) => self.copy_symlink = true,
+            Some(Effect::SourceNofollow) => self.source_nofollow = true,
+            Some(Effect::DestinationNofollow) => self.destination_nofollow = true,
             Some(Effect::Idmap(recursive)) => self.idmap = Some(recursive),
             None => match option.strip_prefix('r').and_then(attribute) {
                 Some((set, clear)) => self.recursive_attr.add(set, clear),

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
+use super::ids::IdMaps;
 use super::mount_options::MountOptions;
 use crate::Error;
 
@@ -27,20 +28,40 @@ pub(crate) struct MountPlan {
     pub(crate) destination: PathBuf,
     pub(crate) kind: MountKind,
     pub(crate) options: MountOptions,
-    /// Id mappings of the mount itself: lines for `uid_map` and `gid_map`, made of `uidMappings` and `gidMappings`.
-    pub(crate) id_maps: Option<(String, String)>,
+    /// Whose ids the mount shows in place of the filesystem's.
+    pub(crate) id_mapping: Option<IdMapping>,
+}
+
+/// The ids of an id-mapped mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum IdMapping {
+    /// These: lines for `uid_map` and `gid_map`.
+    Maps(String, String),
+    /// Those of the user namespace that the container joins.
+    Joined,
 }
 
 impl MountPlan {
     /// Read-only takes effect after everything beneath the mount has been made.
     pub(crate) fn read_only_at_the_end(&self) -> bool {
         matches!(&self.kind, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs")
-            && self.options.attr.set & crate::sys::mounts::ATTR_RDONLY != 0
+            && (self.options.attr.set | self.options.recursive_attr.set) & crate::sys::mounts::ATTR_RDONLY != 0
     }
 }
 
+/// What a mount needs to know of the container.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// Absolute path of the bundle.
+    pub(crate) bundle: &'a Path,
+    /// Mappings of the new user namespace.
+    pub(crate) id_maps: Option<&'a IdMaps>,
+    /// It joins a user namespace.
+    pub(crate) joins_user_namespace: bool,
+}
+
 /// Sorts one mount of the configuration. `index` is its place, for errors.
-pub(crate) fn plan_mount(mount: &Mount, index: usize, bundle: &Path) -> Result<MountPlan, Error> {
+pub(crate) fn plan_mount(mount: &Mount, index: usize, around: Surroundings<'_>) -> Result<MountPlan, Error> {
     let field = |name: &str| format!("mounts[{index}].{name}");
     let destination = clean(mount.destination());
     if destination == Path::new("/") {
@@ -59,7 +80,7 @@ pub(crate) fn plan_mount(mount: &Mount, index: usize, bundle: &Path) -> Result<M
             return Err(Error::config(field("source"), "a bind mount needs one"));
         }
         MountKind::Bind {
-            source: bundle.join(source),
+            source: around.bundle.join(source),
             recursive: options.bind == Some(true),
         }
     } else if fstype == "cgroup" || fstype == "cgroup2" {
@@ -76,23 +97,45 @@ pub(crate) fn plan_mount(mount: &Mount, index: usize, bundle: &Path) -> Result<M
             source,
         }
     };
-    let id_maps = match (mount.uid_mappings(), mount.gid_mappings()) {
-        (None, None) => None,
-        (uids, gids) => Some((super::ids::lines(uids.as_deref()), super::ids::lines(gids.as_deref()))),
-    };
-    if let Some(options) = options.idmap.filter(|_| id_maps.is_none()) {
-        let name = if options { "ridmap" } else { "idmap" };
+    // The kernel would ignore them, and nobody would know.
+    if matches!(kind, MountKind::Bind { .. }) && !options.data.is_empty() {
         return Err(Error::config(
             field("options"),
-            format!("{name} without uidMappings and gidMappings is not supported"),
+            "bind mounts cannot have any filesystem-specific options applied",
         ));
+    }
+    let id_mapping = id_mapping(mount, &options, around).map_err(|message| Error::config(field("options"), message))?;
+    if id_mapping.is_some() && matches!(kind, MountKind::Remount | MountKind::Cgroup) {
+        let message = "id-mapped mounts are only supported for bind-mounts";
+        return Err(Error::config(field("options"), message));
     }
     Ok(MountPlan {
         destination,
         kind,
         options,
-        id_maps,
+        id_mapping,
     })
+}
+
+/// The mount's own mappings, or with `idmap` or `ridmap` alone those of the container's user namespace.
+fn id_mapping(
+    mount: &Mount,
+    options: &MountOptions,
+    around: Surroundings<'_>,
+) -> Result<Option<IdMapping>, &'static str> {
+    let uids = super::ids::lines(mount.uid_mappings().as_deref());
+    let gids = super::ids::lines(mount.gid_mappings().as_deref());
+    let missing = Err("id-mapped mounts must have both uid and gid mappings specified");
+    match (uids.is_empty(), gids.is_empty()) {
+        (false, false) => Ok(Some(IdMapping::Maps(uids, gids))),
+        (true, true) if options.idmap.is_none() => Ok(None),
+        (true, true) => match around.id_maps {
+            Some(maps) => Ok(Some(IdMapping::Maps(maps.uids.clone(), maps.gids.clone()))),
+            None if around.joins_user_namespace => Ok(Some(IdMapping::Joined)),
+            None => missing,
+        },
+        _ => missing,
+    }
 }
 
 /// An absolute path without `.`, `..` and doubled slashes; `..` at the root stays there. Symbolic links are not looked at:
@@ -115,6 +158,14 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn around() -> Surroundings<'static> {
+        Surroundings {
+            bundle: Path::new("/bundle"),
+            id_maps: None,
+            joins_user_namespace: false,
+        }
+    }
+
     fn mount(json: serde_json::Value) -> Mount {
         serde_json::from_value(json).unwrap()
     }
@@ -123,7 +174,7 @@ mod tests {
     fn relative_bind_sources_start_at_the_bundle() {
         let mount =
             mount(serde_json::json!({"destination": "/a/../b/./c", "source": "data", "options": ["rbind", "ro"]}));
-        let plan = plan_mount(&mount, 0, Path::new("/bundle")).unwrap();
+        let plan = plan_mount(&mount, 0, around()).unwrap();
         assert_eq!(plan.destination, Path::new("/b/c"));
         assert_eq!(
             plan.kind,
@@ -137,8 +188,55 @@ mod tests {
     #[test]
     fn the_error_names_the_field() {
         let mount = mount(serde_json::json!({"destination": "/x", "source": "y"}));
-        let error = plan_mount(&mount, 3, Path::new("/bundle")).unwrap_err();
+        let error = plan_mount(&mount, 3, around()).unwrap_err();
         assert!(error.to_string().starts_with("mounts[3].type: "), "{error}");
+    }
+
+    #[test]
+    fn mappings_are_the_mounts_own_or_the_containers() {
+        let own = serde_json::json!([{"containerID": 0, "hostID": 7, "size": 1}]);
+        let maps = IdMaps {
+            uids: "0 1 2\n".into(),
+            gids: "0 3 4\n".into(),
+        };
+        let plain = serde_json::json!({"destination": "/x", "source": "y", "options": ["bind", "idmap"]});
+        let mapped = serde_json::json!({"destination": "/x", "source": "y", "options": ["bind"], "uidMappings": own, "gidMappings": own});
+        let half = serde_json::json!({"destination": "/x", "source": "y", "options": ["bind"], "uidMappings": own});
+        let plan = |json: &serde_json::Value, id_maps, joins_user_namespace| {
+            let around = Surroundings {
+                id_maps,
+                joins_user_namespace,
+                ..around()
+            };
+            plan_mount(&mount(json.clone()), 0, around).map(|plan| plan.id_mapping)
+        };
+        let line = || "0 7 1\n".to_owned();
+        assert_eq!(
+            plan(&mapped, Some(&maps), false).unwrap(),
+            Some(IdMapping::Maps(line(), line()))
+        );
+        assert_eq!(
+            plan(&plain, Some(&maps), false).unwrap(),
+            Some(IdMapping::Maps(maps.uids.clone(), maps.gids.clone()))
+        );
+        assert_eq!(plan(&plain, None, true).unwrap(), Some(IdMapping::Joined));
+        for json in [&plain, &half] {
+            let error = plan(json, None, false).unwrap_err().to_string();
+            assert!(
+                error.contains("must have both uid and gid mappings specified"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bind_mount_has_no_options_of_a_filesystem() {
+        let mount = mount(serde_json::json!({"destination": "/x", "source": "y", "options": ["bind", "size=1m"]}));
+        let error = plan_mount(&mount, 0, around()).unwrap_err().to_string();
+        assert!(
+            error.contains("bind mounts cannot have any filesystem-specific options applied"),
+            "{error}"
+        );
     }
 
     #[test]

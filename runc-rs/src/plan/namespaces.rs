@@ -77,6 +77,16 @@ impl Namespaces {
         self.new & flag != 0 || self.join.iter().any(|(joined, _)| *joined == flag)
     }
 
+    /// Whether a namespace of this type is made for the container.
+    pub(crate) fn makes(&self, flag: i32) -> bool {
+        self.new & flag != 0
+    }
+
+    /// Whether any is joined, in which there may be processes already.
+    pub(crate) fn joins_any(&self) -> bool {
+        !self.join.is_empty()
+    }
+
     /// The flags of all of them.
     pub(crate) fn all(&self) -> i32 {
         self.join.iter().fold(self.new, |flags, (flag, _)| flags | flag)

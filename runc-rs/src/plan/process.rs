@@ -4,13 +4,12 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use oci_spec::runtime::{
-    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxPersonality, LinuxPersonalityDomain, LinuxSchedulerFlag,
-    LinuxSchedulerPolicy, PosixRlimitType, Process, Scheduler,
-};
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, PosixRlimitType, Process};
 
+use super::scheduling::{self, Affinity, MemoryPolicy};
 use crate::Error;
-use crate::sys::credentials::{CapabilityMasks, SchedAttr};
+use crate::sys::credentials::CapabilityMasks;
+use crate::sys::scheduling::SchedAttr;
 
 /// What is set before the program of a process is executed.
 #[derive(Debug, Clone)]
@@ -35,6 +34,9 @@ pub(crate) struct ProcessPlan {
     /// Class and level of `ioprio_set`.
     pub(crate) io_priority: Option<(u32, u32)>,
     pub(crate) personality: Option<u64>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
+    /// For a process of `exec` only.
+    pub(crate) cpu_affinity: Affinity,
     pub(crate) apparmor_profile: Option<String>,
     pub(crate) selinux_label: Option<String>,
 }
@@ -68,9 +70,6 @@ pub(crate) fn plan_process(process: &Process, warnings: &mut Vec<String>) -> Res
             return Err(Error::config(field, "4294967295 is no id"));
         }
     }
-    if process.exec_cpu_affinity().is_some() {
-        warnings.push("process.execCPUAffinity is not supported by this build and was ignored".into());
-    }
     Ok(ProcessPlan {
         args,
         env,
@@ -88,13 +87,15 @@ pub(crate) fn plan_process(process: &Process, warnings: &mut Vec<String>) -> Res
         oom_score_adj: process.oom_score_adj(),
         terminal: process.terminal().unwrap_or(false),
         console_size: console_size(process),
-        scheduler: process.scheduler().as_ref().map(scheduler),
+        scheduler: process.scheduler().as_ref().map(scheduling::scheduler),
         io_priority: process
             .io_priority()
             .as_ref()
-            .map(|p| io_priority(p.class(), p.priority()))
+            .map(|p| scheduling::io_priority(p.class(), p.priority()))
             .transpose()?,
         personality: None,
+        memory_policy: None,
+        cpu_affinity: Affinity::plan(process.exec_cpu_affinity().as_ref())?,
         apparmor_profile: process.apparmor_profile().clone().filter(|profile| !profile.is_empty()),
         selinux_label: process.selinux_label().clone().filter(|label| !label.is_empty()),
     })
@@ -195,71 +196,6 @@ fn rlimit_number(kind: PosixRlimitType) -> u32 {
         Kind::RlimitRtprio => libc::RLIMIT_RTPRIO,
         Kind::RlimitRttime => libc::RLIMIT_RTTIME,
     }
-}
-
-fn scheduler(scheduler: &Scheduler) -> SchedAttr {
-    let policy = match scheduler.policy() {
-        LinuxSchedulerPolicy::SchedOther => 0,
-        LinuxSchedulerPolicy::SchedFifo => 1,
-        LinuxSchedulerPolicy::SchedRr => 2,
-        LinuxSchedulerPolicy::SchedBatch => 3,
-        LinuxSchedulerPolicy::SchedIso => 4,
-        LinuxSchedulerPolicy::SchedIdle => 5,
-        LinuxSchedulerPolicy::SchedDeadline => 6,
-    };
-    let flag = |flag: &LinuxSchedulerFlag| match flag {
-        LinuxSchedulerFlag::SchedResetOnFork => 0x01,
-        LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
-        LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
-        LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
-        LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
-        LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
-        LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
-    };
-    SchedAttr {
-        size: 0,
-        policy,
-        flags: scheduler
-            .flags()
-            .iter()
-            .flatten()
-            .map(flag)
-            .fold(0, |all, one| all | one),
-        nice: scheduler.nice().unwrap_or(0),
-        priority: scheduler.priority().unwrap_or(0).unsigned_abs(),
-        runtime: scheduler.runtime().unwrap_or(0),
-        deadline: scheduler.deadline().unwrap_or(0),
-        period: scheduler.period().unwrap_or(0),
-    }
-}
-
-fn io_priority(class: IOPriorityClass, level: i64) -> Result<(u32, u32), Error> {
-    let class = match class {
-        IOPriorityClass::IoprioClassRt => 1,
-        IOPriorityClass::IoprioClassBe => 2,
-        IOPriorityClass::IoprioClassIdle => 3,
-    };
-    match u32::try_from(level) {
-        Ok(level) if level < 8 => Ok((class, level)),
-        _ => Err(Error::config(
-            "process.ioPriority.priority",
-            format!("{level} is not between 0 and 7"),
-        )),
-    }
-}
-
-/// `linux.personality` for `personality(2)`. Flags are not supported, as in runc.
-pub(crate) fn personality(personality: &LinuxPersonality) -> Result<u64, Error> {
-    if personality.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
-        return Err(Error::config(
-            "linux.personality.flags",
-            "personality flags are not supported",
-        ));
-    }
-    Ok(match personality.domain() {
-        LinuxPersonalityDomain::PerLinux => 0,
-        LinuxPersonalityDomain::PerLinux32 => 8,
-    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Ids, capabilities, limits, keyrings and scheduling of the calling process.
+//! Ids, capabilities, limits and keyrings of the calling process.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -161,46 +161,6 @@ pub(crate) fn join_session_keyring(name: &CStr) -> io::Result<()> {
         // SAFETY: integers only.
         check(unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, id, permissions | USER_SEARCH) })?;
     }
-    Ok(())
-}
-
-/// `personality(2)`.
-pub(crate) fn set_personality(persona: u64) -> io::Result<()> {
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_personality, persona) })?;
-    Ok(())
-}
-
-/// `ioprio_set(2)` for the calling process: class 1 real-time, 2 best effort, 3 idle; level 0 to 7.
-pub(crate) fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
-    const WHO_PROCESS: libc::c_int = 1;
-    // SAFETY: integers only.
-    check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, (class << 13) | level) })?;
-    Ok(())
-}
-
-/// `struct sched_attr` of `<linux/sched/types.h>`, version 0.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct SchedAttr {
-    pub(crate) size: u32,
-    pub(crate) policy: u32,
-    pub(crate) flags: u64,
-    pub(crate) nice: i32,
-    pub(crate) priority: u32,
-    pub(crate) runtime: u64,
-    pub(crate) deadline: u64,
-    pub(crate) period: u64,
-}
-
-/// `sched_setattr(2)` for the calling process.
-pub(crate) fn set_scheduler(attr: &SchedAttr) -> io::Result<()> {
-    let attr = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        ..*attr
-    };
-    // SAFETY: the kernel reads `size` bytes of the structure.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attr), 0) })?;
     Ok(())
 }
 

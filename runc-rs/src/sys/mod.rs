@@ -5,6 +5,7 @@ pub(crate) mod credentials;
 pub(crate) mod mounts;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 
 use std::io;
 

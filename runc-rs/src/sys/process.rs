@@ -55,20 +55,20 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Forks into the cgroup2 directory `cgroup` (`CLONE_INTO_CGROUP`), with further `CLONE_NEW*` flags; with `sibling` as a child of the
+/// Forks, into the cgroup2 directory `cgroup` (`CLONE_INTO_CGROUP`) where one is given, with further `CLONE_NEW*` flags; with `sibling` as a child of the
 /// caller's parent. Only for a caller with one thread: no lock of libc is taken.
-pub(crate) fn fork_into_cgroup(cgroup: BorrowedFd<'_>, flags: i32, sibling: bool) -> io::Result<Fork> {
+pub(crate) fn fork_into_cgroup(cgroup: Option<BorrowedFd<'_>>, flags: i32, sibling: bool) -> io::Result<Fork> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let sibling_flag = if sibling { libc::CLONE_PARENT } else { 0 };
     let args = CloneArgs {
-        flags: CLONE_INTO_CGROUP | u64::from((flags | sibling_flag).cast_unsigned()),
+        flags: cgroup.map_or(0, |_| CLONE_INTO_CGROUP) | u64::from((flags | sibling_flag).cast_unsigned()),
         // A sibling inherits its creator's signal.
         exit_signal: if sibling {
             0
         } else {
             u64::from(libc::SIGCHLD.cast_unsigned())
         },
-        cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
+        cgroup: cgroup.map_or(0, |cgroup| u64::from(cgroup.as_raw_fd().cast_unsigned())),
         ..CloneArgs::default()
     };
     // SAFETY: without CLONE_VM this is a fork on the caller's stack. `args` is a valid `struct clone_args` of the size passed. The
@@ -132,6 +132,13 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// Gives `SIGCHLD` its default action. A program that was started with the signal ignored (the disposition survives `execve`) could wait for
+/// no child: the kernel would reap them all. For the start of a program's `main`; a library leaves its program's signals alone.
+pub fn stop_ignoring_children() {
+    // SAFETY: SIG_DFL installs no handler, and the number is a valid one.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Closes every descriptor from 3 on that is not in `keep` (sorted ascending).
 pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
     let mut first: u32 = 3;
@@ -167,6 +174,22 @@ pub(crate) fn dup_to(fd: impl AsFd, target: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `fds` be the descriptors from `first` on, inherited by `execve`, whatever those were before. Only for a process that ends in
+/// `execve` or `exit_now`, where no owner of a replaced descriptor is dropped.
+pub(crate) fn place(fds: &[BorrowedFd<'_>], first: RawFd) -> io::Result<()> {
+    let end = first + i32::try_from(fds.len()).unwrap_or(i32::MAX);
+    // First out of the way of the targets, else one could replace another that is still wanted.
+    let moved: Vec<_> = fds
+        .iter()
+        .map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, end))
+        .collect::<Result<_, _>>()?;
+    for (target, fd) in (first..end).zip(&moved) {
+        // SAFETY: by the contract above nobody in this process uses the descriptor that `target` was.
+        check(libc::c_long::from(unsafe { libc::dup2(fd.as_raw_fd(), target) }))?;
+    }
+    Ok(())
+}
+
 /// Makes the terminal `fd` the controlling one of the session that the caller leads.
 pub(crate) fn set_controlling_terminal(fd: impl AsFd) -> io::Result<()> {
     // SAFETY: TIOCSCTTY takes an integer argument.
@@ -199,11 +222,12 @@ pub(crate) fn pidfd_send_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<(
     Ok(())
 }
 
-/// Calling thread's ability to be dumped or traced by others of its user: off. `execve` switches it on again.
-pub(crate) fn not_dumpable() -> io::Result<()> {
+/// Whether others of the calling process's user may trace it, read its memory, and own its files in `/proc`. `execve` and changes of
+/// ids set it anew.
+pub(crate) fn set_dumpable(dumpable: bool) -> io::Result<()> {
     // SAFETY: PR_SET_DUMPABLE takes an integer.
     check(libc::c_long::from(unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc::prctl(libc::PR_SET_DUMPABLE, libc::c_ulong::from(dumpable), 0, 0, 0)
     }))?;
     Ok(())
 }

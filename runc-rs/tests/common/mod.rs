@@ -1,26 +1,36 @@
 //! A bundle of a test's own: a busybox root filesystem, a configuration to change, and the real program to run it with.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+pub mod killer;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+pub mod user;
+
+pub use user::User;
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Applets that the tests' scripts call.
-const APPLETS: [&str; 26] = [
+const APPLETS: [&str; 31] = [
     "sh", "sleep", "cat", "ls", "mount", "id", "touch", "mkdir", "env", "echo", "stat", "readlink", "grep", "hostname",
-    "ps", "true", "false", "tty", "stty", "ip", "rm", "ln", "kill", "umount", "dd", "head",
+    "ps", "true", "false", "tty", "stty", "ip", "rm", "ln", "kill", "umount", "dd", "head", "uname", "ionice", "chrt",
+    "awk", "sed",
 ];
 
 pub struct Bundle {
     pub dir: tempfile::TempDir,
     pub id: String,
     pub config: Value,
+    /// Who runs the program: root where nobody is named.
+    pub user: Option<User>,
 }
 
 pub struct Outcome {
@@ -71,7 +81,45 @@ impl Bundle {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
         let config = default_config(&id);
-        Self { dir, id, config }
+        Self {
+            dir,
+            id,
+            config,
+            user: None,
+        }
+    }
+
+    /// The bundle of an ordinary user, with what such a user can have: a user namespace that maps one id, no cgroup of its own.
+    pub fn of_user() -> Self {
+        let user = User::new();
+        let mut bundle = Self::new();
+        let linux = bundle.config["linux"].as_object_mut().unwrap();
+        linux.remove("cgroupsPath");
+        let map = json!([{"containerID": 0, "hostID": user.uid, "size": 1}]);
+        linux.insert("uidMappings".into(), map.clone());
+        linux.insert("gidMappings".into(), map);
+        bundle.push("/linux/namespaces", json!({"type": "user"}));
+        let options = bundle.config.pointer_mut("/mounts/2/options").unwrap();
+        options.as_array_mut().unwrap().retain(|option| option != "gid=5");
+        user.give(bundle.dir.path());
+        bundle.user = Some(user);
+        bundle
+    }
+
+    /// The user of [`Self::of_user`].
+    pub fn owner(&self) -> &User {
+        self.user.as_ref().unwrap()
+    }
+
+    /// Maps the user's further ids too: 0 is the user, 1 the first of the others.
+    pub fn map_range(&mut self) -> &mut Self {
+        let (uid, range) = (self.owner().uid, self.owner().range);
+        let map = json!([
+            {"containerID": 0, "hostID": uid, "size": 1},
+            {"containerID": 1, "hostID": range, "size": User::RANGE - 1},
+        ]);
+        self.set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map)
     }
 
     /// Puts the shared libraries of `program` into the root filesystem.
@@ -135,7 +183,10 @@ impl Bundle {
 
     /// A command of the program over this bundle's state directory.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = match &self.user {
+            Some(user) => user.command(user.program()),
+            None => Command::new(program()),
+        };
         command
             .arg("--root")
             .arg(self.state_root())
@@ -214,6 +265,46 @@ impl Bundle {
         }
         assert!(!self.state_root().join(&self.id).exists(), "state left");
     }
+
+    /// Puts a record back whose directory is gone.
+    pub fn create_record(&self, record: &[u8]) {
+        let directory = self.state_root().join(&self.id);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("state.json"), record).unwrap();
+    }
+
+    /// Waits until no process carries the container's name any more, in its arguments, its environment or its cgroup.
+    pub fn assert_no_process_left(&self) {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let left = processes_of(&self.id);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "processes left: {left:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn processes_of(id: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let (line, stat) = (read("cmdline"), read("stat"));
+        let zombie = String::from_utf8_lossy(&stat)
+            .rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('Z'));
+        let carries = |bytes: &[u8]| bytes.windows(id.len()).any(|part| part == id.as_bytes());
+        if pid != std::process::id() && !zombie && (carries(&line) || carries(&read("cgroup"))) {
+            found.push(format!("{pid}: {}", String::from_utf8_lossy(&line).replace('\0', " ")));
+        }
+    }
+    found
 }
 
 impl Drop for Bundle {

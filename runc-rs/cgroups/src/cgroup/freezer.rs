@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::Cgroup;
-use crate::dir::Dir;
+use crate::dir::{Dir, children};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -76,6 +76,32 @@ pub(super) fn thaw(cgroup: &Cgroup) -> Result<()> {
     }
 }
 
+/// Thaws the cgroup and every cgroup beneath it.
+pub(super) fn thaw_all(cgroup: &Cgroup) -> Result<()> {
+    let (path, v1) = match place(cgroup) {
+        Err(Error::NoController { .. }) => return Ok(()),
+        place => place?,
+    };
+    let (file, value) = if v1 {
+        ("freezer.state", "THAWED")
+    } else {
+        ("cgroup.freeze", "0")
+    };
+    let gone = |e: &Error| matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV));
+    let mut open = vec![path.to_owned()];
+    while let Some(directory) = open.pop() {
+        match Dir::open(&directory).and_then(|d| d.write(file, value)) {
+            Err(e) if gone(&e) => continue,
+            other => other?,
+        }
+        match children(&directory) {
+            Err(e) if gone(&e) => {}
+            below => open.extend(below?),
+        }
+    }
+    Ok(())
+}
+
 /// Freezes by v1; the state at the last look when it was not to be had.
 ///
 /// A group whose processes fork all the time can stay FREEZING for ever: the new ones are frozen only at the next write. Thawing
@@ -125,7 +151,8 @@ pub(super) fn kill(cgroup: &Cgroup, signal: i32) -> Result<()> {
             .try_for_each(|pid| signal_one(cgroup, pid, signal))
     };
     let kill = signal == libc::SIGKILL;
-    let thawed = state(cgroup).is_ok_and(|s| s == FreezerState::Thawed);
+    // What has no freezer (one that is half made, for example) is not frozen.
+    let thawed = !matches!(state(cgroup), Ok(FreezerState::Frozen));
     if kill && thawed && kill_file(cgroup)? {
         // On a hybrid host a process can be in v1 alone; and of those just killed none can fork any more.
         return send();
