@@ -270,6 +270,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         seccomp: prepared.filter.as_ref(),
         listener: connect_listener(prepared.filter.as_ref())?,
         hook_state: hook_state(record, Status::Creating, 0),
+        environment: crate::sys::environment::area(),
         progress: init::Progress::default(),
     };
     let cgroup2 = cgroup::unified(&prepared.cgroup);

@@ -155,6 +155,7 @@ fn fork(
         seccomp: filter,
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
+        environment: crate::sys::environment::area(),
     };
     // A process that is born in the cgroup was never anywhere else: its first processors have to be set before.
     let cgroup2 = if plan.cpu_affinity.initial.is_empty() {
