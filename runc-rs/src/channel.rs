@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -20,6 +21,8 @@ pub(crate) enum Message {
     MapUsers,
     /// Child: the process that goes on is not me but this one, a child of yours.
     Successor(i32),
+    /// Child: my network namespace waits for its devices.
+    MoveDevices,
     /// Child: run the hooks of the runtime's namespaces.
     RunHooks,
     /// Child: the pseudo terminal's master.
@@ -60,6 +63,7 @@ impl Channel {
         let (kind, body, fd): (u8, Vec<u8>, Option<BorrowedFd<'_>>) = match message {
             Message::MapUsers => (b'U', Vec::new(), None),
             Message::Successor(pid) => (b'S', pid.to_le_bytes().to_vec(), None),
+            Message::MoveDevices => (b'N', Vec::new(), None),
             Message::RunHooks => (b'H', Vec::new(), None),
             Message::Console(fd) => (b'C', Vec::new(), Some(fd.as_fd())),
             Message::Ready => (b'R', Vec::new(), None),
@@ -78,6 +82,26 @@ impl Channel {
                 Err(Errno::INTR) => {}
                 result => return Ok(result.map(drop)?),
             }
+        }
+    }
+
+    /// As [`Self::receive`], but the end of `process` (a pidfd) is an end too, whoever else has the other end open.
+    pub(crate) fn receive_from(&self, process: BorrowedFd<'_>) -> io::Result<Option<Message>> {
+        loop {
+            let mut fds = [
+                PollFd::new(&self.0, PollFlags::IN),
+                PollFd::from_borrowed_fd(process, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                result => result?,
+            };
+            // What it said before it ended comes first.
+            return if fds[0].revents().is_empty() {
+                Ok(None)
+            } else {
+                self.receive()
+            };
         }
     }
 
@@ -109,6 +133,7 @@ impl Channel {
         Ok(Some(match (kind, fd) {
             (b'U', _) => Message::MapUsers,
             (b'S', _) => Message::Successor(number()?),
+            (b'N', _) => Message::MoveDevices,
             (b'H', _) => Message::RunHooks,
             (b'C', Some(fd)) => Message::Console(fd),
             (b'R', _) => Message::Ready,

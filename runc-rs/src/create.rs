@@ -11,11 +11,13 @@ use oci_spec::runtime::Spec;
 use runc_rs_cgroups::{Cgroup, Host};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+use crate::cgroup::Maker;
 use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
+use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, Context};
-use crate::options::{CgroupManager, CreateOptions, Created, Io};
+use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
 use crate::rootless::is_unprivileged;
@@ -23,7 +25,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, procinfo, sockets};
+use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 pub(crate) struct Prepared {
@@ -32,21 +34,17 @@ pub(crate) struct Prepared {
     pub(crate) filter: Option<Filter>,
     pub(crate) host: Host,
     pub(crate) cgroup: Cgroup,
+    maker: Maker,
     pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
+    devices: Vec<netdevices::Device>,
     pub(crate) warnings: Vec<String>,
 }
 
 /// Creates container `id` in the state directory `root`.
 pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
     crate::store::check_id(id)?;
-    if options.cgroup_manager != CgroupManager::Cgroupfs {
-        return Err(Error::Cgroup(format!(
-            "the cgroup manager {:?} is not supported by this build",
-            options.cgroup_manager
-        )));
-    }
     let mut prepared = prepare(id, &mut options)?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
@@ -98,14 +96,16 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared,
     crate::rootless::check(&plan)?;
     let rootless = crate::rootless::applies(options.rootless);
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let (host, cgroup) = cgroup::locate(path, id, rootless)?;
+    let (host, cgroup, maker) = cgroup::locate(path, id, options.cgroup_manager, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
+        devices: netdevices::look_up(&plan.net_devices)?,
         plan,
         spec,
         filter,
         host,
         cgroup,
+        maker,
         rootless,
         joins,
         pid_namespace,
@@ -134,7 +134,10 @@ fn build(
     // From here on `delete` knows what to empty and remove, should we be killed.
     undo.directory.save(&record)?;
     undo.cgroup = Some(prepared.cgroup.clone());
-    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    let mut maker = std::mem::replace(&mut prepared.maker, Maker::Nobody);
+    if let Maker::Files = maker {
+        cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    }
     if prepared.cgroup.paths().is_empty() && !prepared.plan.namespaces.makes(libc::CLONE_NEWPID) {
         prepared.warnings.push(cgroup::UNCONTAINED.into());
     }
@@ -142,7 +145,13 @@ fn build(
     record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
-    cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    if let Maker::Systemd(manager) = &mut maker {
+        cgroup::start(manager, &prepared.cgroup, first, &prepared.spec)?;
+    }
+    if !matches!(maker, Maker::Nobody) {
+        cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+        cgroup::delegate(&prepared.cgroup, &prepared.plan, prepared.rootless)?;
+    }
     say_go(&channel, first)?;
     let (pid, console) = converse(prepared, undo, &channel, first, &record)?;
     if prepared.plan.process.terminal && console.is_none() {
@@ -207,6 +216,7 @@ pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) 
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
         cgroup_paths: prepared.cgroup.paths().clone(),
+        unit: prepared.cgroup.unit().cloned(),
         rootless: prepared.rootless,
         namespaces: plan.namespaces.all(),
         own_pid_namespace: plan.namespaces.makes(libc::CLONE_NEWPID),
@@ -249,9 +259,10 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
         hide: !is_unprivileged() || plan.namespaces.joins_any(),
-        cgroup_files: cgroup::files(&prepared.cgroup, false),
+        cgroup_files: cgroup::first_files(&prepared.cgroup),
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         sources: crate::sources::prepare(plan, &prepared.joins)?,
+        devices: &prepared.devices,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         no_pivot: options.no_pivot,
@@ -259,6 +270,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         seccomp: prepared.filter.as_ref(),
         listener: connect_listener(prepared.filter.as_ref())?,
         hook_state: hook_state(record, Status::Creating, 0),
+        environment: crate::sys::environment::area(),
         progress: init::Progress::default(),
     };
     let cgroup2 = cgroup::unified(&prepared.cgroup);
@@ -311,16 +323,22 @@ fn converse(
 ) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pid = first;
     let mut console = None;
+    // Killed just after it has made its successor, it takes the number with it, and the successor holds the channel open.
+    let mut watched = child_makes_pid_namespace(&prepared.plan)
+        .then(|| open_pidfd(first))
+        .flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => return Ok((pid, console)),
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 pid = successor;
+                watched = None;
                 undo.pid = Some(successor);
                 process::reap(first);
                 say_go(channel, successor)?;
@@ -330,6 +348,10 @@ fn converse(
                     crate::idmap::write(first, &maps.uids, &maps.gids)?;
                 }
                 say_go(channel, first)?;
+            }
+            Some(Message::MoveDevices) => {
+                netdevices::move_to(&prepared.devices, pid)?;
+                say_go(channel, pid)?;
             }
             Some(Message::RunHooks) => {
                 undo.poststop = Some(record.clone());

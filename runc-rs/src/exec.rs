@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal};
 
 use crate::channel::{Channel, Message};
@@ -27,11 +28,6 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
     let directory = Directory::new(root, id)?;
     let record = directory.load()?;
     check_status(&record, &directory, options.ignore_paused)?;
-    if !options.sub_cgroups.is_empty() {
-        return Err(Error::Cgroup(
-            "exec into a sub-cgroup is not supported by this build".into(),
-        ));
-    }
     let mut warnings = Vec::new();
     let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
     let filter = if record.seccomp {
@@ -47,7 +43,8 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
-    let (channel, mut pid) = fork(&record, &plan, filter.as_ref(), options)?;
+    let (channel, mut pid) =
+        fork(&record, &plan, filter.as_ref(), options).map_err(|error| ended_meanwhile(error, &record))?;
     let listens = filter.is_some_and(|filter| filter.listener.is_some());
     let finish = || {
         let console = converse(&channel, &mut pid, listens)?;
@@ -67,12 +64,31 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
         process::reap(pid);
-        // Of a container that ends meanwhile every step can fail in its own words; this is why.
-        match procinfo::open(record.pid, record.start_time) {
-            Some(_) => error,
-            None => Error::NotRunning(id.into()),
-        }
+        ended_meanwhile(error, &record)
     })
+}
+
+/// In a container that ends meanwhile every step can fail in its own words, and its first process is still there for a moment when they
+/// do. What is wrong with the program itself is said at once.
+fn ended_meanwhile(error: Error, record: &Record) -> Error {
+    let about_program = |text: &str| text.starts_with("exec: ") || text.starts_with("chdir to cwd");
+    match &error {
+        Error::Process(text) if about_program(text) => error,
+        Error::Process(_) | Error::System { .. } if ends_soon(record) => Error::NotRunning(record.id.clone()),
+        _ => error,
+    }
+}
+
+/// Whether the first process has ended, or ends within a moment.
+fn ends_soon(record: &Record) -> bool {
+    let Some(init) = procinfo::open(record.pid, record.start_time) else {
+        return true;
+    };
+    let limit = Timespec {
+        tv_sec: 0,
+        tv_nsec: 300_000_000,
+    };
+    matches!(poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&limit)), Ok(1))
 }
 
 fn check_status(record: &Record, directory: &Directory, ignore_paused: bool) -> Result<(), Error> {
@@ -121,7 +137,7 @@ fn fork(
     } else {
         PidNamespace::Own
     };
-    let group = lifecycle::cgroup(record);
+    let (group, cgroup_files) = cgroup::for_exec(record, &options.sub_cgroups)?;
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let context = JoinContext {
         plan,
@@ -132,13 +148,14 @@ fn fork(
         } else {
             record.namespaces & !libc::CLONE_NEWPID
         },
-        cgroup_files: cgroup::files(&group, record.rootless),
+        cgroup_files,
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
         seccomp: filter,
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
+        environment: crate::sys::environment::area(),
     };
     // A process that is born in the cgroup was never anywhere else: its first processors have to be set before.
     let cgroup2 = if plan.cpu_affinity.initial.is_empty() {

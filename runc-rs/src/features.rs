@@ -82,10 +82,13 @@ pub fn features() -> Features {
         .collect();
     features.linux.cgroup.v1 = true;
     features.linux.cgroup.v2 = true;
+    features.linux.cgroup.systemd = true;
+    features.linux.cgroup.systemd_user = true;
     features.linux.cgroup.rdma = true;
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };
     features.linux.mount_extensions.idmap = Enabled { enabled: true };
+    features.linux.net_devices = Some(Enabled { enabled: true });
     features.linux.memory_policy = Some(MemoryPolicy {
         modes: MEMORY_MODES.iter().map(|mode| (*mode).to_owned()).collect(),
         flags: MEMORY_FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),

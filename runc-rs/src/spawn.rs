@@ -34,17 +34,26 @@ pub(crate) struct Birth {
 ///
 /// A child that is born into its cgroup2 directory spares the kernel the machine-wide lock and the grace period (some 15 ms) that a
 /// move by `cgroup.procs` costs. That takes `clone3`, past libc: safe at once in a program with one thread; in one with more,
-/// by way of a short-lived fork of libc's, which has one.
+/// by way of a short-lived fork of libc's, which has one. By the same way goes who could not come back from another pid namespace.
 pub(crate) fn fork_into(
     namespace: &PidNamespace,
     cgroup2: Option<BorrowedFd<'_>>,
     child: impl Fn(Birth) -> Infallible,
 ) -> Result<i32, Error> {
     let plain = || plain_fork(namespace, &child);
-    match cgroup2 {
+    let forked = match cgroup2 {
         Some(cgroup2) if is_single_threaded() => clone_into(cgroup2, namespace, &child).or_else(|_| plain()),
-        Some(cgroup2) => fork_by_helper(cgroup2, namespace, &child).or_else(|_| plain()),
+        Some(_) => match fork_by_helper(cgroup2, namespace, &child) {
+            Ok(Some(pid)) => Ok(pid),
+            Ok(None) => plain(),
+            Err(error) => Err(error),
+        },
         None => plain(),
+    };
+    match forked {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => fork_by_helper(None, namespace, &child)
+            .and_then(|forked| forked.ok_or_else(|| io::Error::from_raw_os_error(libc::EPERM))),
+        forked => forked,
     }
     .map_err(|error| Error::system("fork", error))
 }
@@ -70,6 +79,8 @@ fn is_single_threaded() -> bool {
 fn elsewhere(enter: impl FnOnce() -> io::Result<()>, fork: impl FnOnce() -> io::Result<i32>) -> io::Result<i32> {
     let path = c"/proc/thread-self/ns/pid";
     let back = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // Root of a user namespace may leave for a pid namespace of his own, and not come back: asked before anything is done.
+    sys::setns(&back, libc::CLONE_NEWPID)?;
     enter()?;
     let forked = fork();
     sys::setns(back, libc::CLONE_NEWPID)?;
@@ -97,7 +108,7 @@ fn clone_into(
     child: &impl Fn(Birth) -> Infallible,
 ) -> io::Result<i32> {
     let fork = || {
-        let forked = process::fork_into_cgroup(cgroup2, namespace.clone_flag(), false)?;
+        let forked = process::fork_into_cgroup(Some(cgroup2), namespace.clone_flag(), false)?;
         if let Fork::Child = forked {
             child(Birth { in_cgroup2: true });
         }
@@ -109,13 +120,13 @@ fn clone_into(
     }
 }
 
-/// Forks a helper, which makes the child as its sibling, says its number and ends. The helper itself stays in the caller's pid
-/// namespace, so that the number is the caller's.
+/// Forks a helper, which makes the child as its sibling, says its number and ends; `None` when the kernel refuses. The helper itself
+/// stays in the caller's pid namespace, so that the number is the caller's.
 fn fork_by_helper(
-    cgroup2: BorrowedFd<'_>,
+    cgroup2: Option<BorrowedFd<'_>>,
     namespace: &PidNamespace,
     child: &impl Fn(Birth) -> Infallible,
-) -> io::Result<i32> {
+) -> io::Result<Option<i32>> {
     let (ours, theirs) = Channel::pair()?;
     let forked = process::fork()?;
     if let Fork::Child = forked {
@@ -125,14 +136,17 @@ fn fork_by_helper(
         };
         match entered.and_then(|()| process::fork_into_cgroup(cgroup2, namespace.clone_flag(), true)) {
             Ok(Fork::Child) => {
-                child(Birth { in_cgroup2: true });
+                child(Birth {
+                    in_cgroup2: cgroup2.is_some(),
+                });
             }
             Ok(Fork::Parent(pid)) => {
                 // A caller that does not hear it is gone.
                 let _ = theirs.send(&Message::Successor(pid));
             }
-            // The caller takes silence for a refusal.
-            Err(_) => {}
+            Err(error) => {
+                let _ = theirs.send(&Message::Failed(error.to_string()));
+            }
         }
         process::exit_now(0);
     }
@@ -140,8 +154,10 @@ fn fork_by_helper(
     let heard = ours.receive();
     process::reap(pid_of(forked)?);
     match heard? {
-        Some(Message::Successor(pid)) => Ok(pid),
-        _ => Err(io::Error::from_raw_os_error(libc::ENOTSUP)),
+        Some(Message::Successor(pid)) => Ok(Some(pid)),
+        Some(_) => Ok(None),
+        // Killed before it could tell whether there is a child: a second one is not to be made.
+        None => Err(io::Error::from_raw_os_error(libc::ECHILD)),
     }
 }
 

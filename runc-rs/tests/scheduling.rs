@@ -219,6 +219,9 @@ fn exec_takes_over_what_its_process_does_not_say() {
         ),
     ] {
         std::fs::write(&file, process(extra)).unwrap();
-        assert_eq!(bundle.exec(&["-p", file.to_str().unwrap()]).ok(), expected);
+        assert_eq!(
+            bundle.call(&["exec", "-p", file.to_str().unwrap(), &bundle.id]).ok(),
+            expected
+        );
     }
 }

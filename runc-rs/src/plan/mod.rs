@@ -8,6 +8,7 @@ pub(crate) mod ids;
 pub(crate) mod mount_options;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod netdevices;
 pub(crate) mod process;
 pub(crate) mod scheduling;
 pub(crate) mod sysctl;
@@ -21,6 +22,7 @@ use devices::DeviceNode;
 use ids::IdMaps;
 use mounts::{MountKind, MountPlan};
 use namespaces::Namespaces;
+use netdevices::NetDevice;
 use process::ProcessPlan;
 
 /// Everything the child of `create` does, in plain data.
@@ -51,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) domainname: Option<String>,
     /// Path beneath `/proc/sys` and value.
     pub(crate) sysctl: Vec<(String, String)>,
+    /// Devices to move into the network namespace.
+    pub(crate) net_devices: Vec<NetDevice>,
     pub(crate) process: ProcessPlan,
     pub(crate) hooks: Hooks,
 }
@@ -117,6 +121,7 @@ impl Plan {
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             mounts.push(mounts::plan_mount(mount, index, around)?);
         }
+        mounts::close_cgroups(&mut mounts, &namespaces);
         let set_up_dev = !mounts.iter().any(|mount: &MountPlan| {
             mount.destination == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
         });
@@ -146,6 +151,7 @@ impl Plan {
             hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
             domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
             sysctl: sysctl::plan_sysctl(linux.sysctl().as_ref(), &namespaces)?,
+            net_devices: netdevices::plan_net_devices(linux.net_devices().as_ref())?,
             process,
             hooks: Hooks::plan(spec),
             namespaces,
@@ -155,11 +161,7 @@ impl Plan {
 
 /// What would be promised and not kept is an error, not silence.
 fn refuse_unsupported(linux: &Linux) -> Result<(), Error> {
-    let devices = linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty());
-    for (there, field) in [
-        (linux.intel_rdt().is_some(), "linux.intelRdt"),
-        (devices, "linux.netDevices"),
-    ] {
+    for (there, field) in [(linux.intel_rdt().is_some(), "linux.intelRdt")] {
         if there {
             return Err(Error::config(field, "is not supported by this build"));
         }

@@ -4,6 +4,8 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use super::check;
 
@@ -55,20 +57,20 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Forks into the cgroup2 directory `cgroup` (`CLONE_INTO_CGROUP`), with further `CLONE_NEW*` flags; with `sibling` as a child of the
+/// Forks, into the cgroup2 directory `cgroup` (`CLONE_INTO_CGROUP`) where one is given, with further `CLONE_NEW*` flags; with `sibling` as a child of the
 /// caller's parent. Only for a caller with one thread: no lock of libc is taken.
-pub(crate) fn fork_into_cgroup(cgroup: BorrowedFd<'_>, flags: i32, sibling: bool) -> io::Result<Fork> {
+pub(crate) fn fork_into_cgroup(cgroup: Option<BorrowedFd<'_>>, flags: i32, sibling: bool) -> io::Result<Fork> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let sibling_flag = if sibling { libc::CLONE_PARENT } else { 0 };
     let args = CloneArgs {
-        flags: CLONE_INTO_CGROUP | u64::from((flags | sibling_flag).cast_unsigned()),
+        flags: cgroup.map_or(0, |_| CLONE_INTO_CGROUP) | u64::from((flags | sibling_flag).cast_unsigned()),
         // A sibling inherits its creator's signal.
         exit_signal: if sibling {
             0
         } else {
             u64::from(libc::SIGCHLD.cast_unsigned())
         },
-        cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
+        cgroup: cgroup.map_or(0, |cgroup| u64::from(cgroup.as_raw_fd().cast_unsigned())),
         ..CloneArgs::default()
     };
     // SAFETY: without CLONE_VM this is a fork on the caller's stack. `args` is a valid `struct clone_args` of the size passed. The
@@ -156,6 +158,13 @@ pub(crate) fn close_all_but(keep: &[RawFd]) -> io::Result<()> {
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: u32 = 4;
     close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC)
+}
+
+/// Lets the program of `command` inherit the standard streams only.
+pub(crate) fn closes_inherited(command: &mut Command) {
+    // SAFETY: the closure makes one system call and allocates nothing; descriptors are marked, not closed, so that what `Command` itself
+    // holds between fork and exec stays open.
+    unsafe { command.pre_exec(|| close_on_exec_from(3)) };
 }
 
 fn close_range(first: u32, last: u32, flags: u32) -> io::Result<()> {

@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+pub mod user;
+
+pub use user::User;
+
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Applets that the tests' scripts call.
@@ -25,6 +29,8 @@ pub struct Bundle {
     pub dir: tempfile::TempDir,
     pub id: String,
     pub config: Value,
+    /// Who runs the program: root where nobody is named.
+    pub user: Option<User>,
 }
 
 pub struct Outcome {
@@ -75,7 +81,45 @@ impl Bundle {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
         let config = default_config(&id);
-        Self { dir, id, config }
+        Self {
+            dir,
+            id,
+            config,
+            user: None,
+        }
+    }
+
+    /// The bundle of an ordinary user, with what such a user can have: a user namespace that maps one id, no cgroup of its own.
+    pub fn of_user() -> Self {
+        let user = User::new();
+        let mut bundle = Self::new();
+        let linux = bundle.config["linux"].as_object_mut().unwrap();
+        linux.remove("cgroupsPath");
+        let map = json!([{"containerID": 0, "hostID": user.uid, "size": 1}]);
+        linux.insert("uidMappings".into(), map.clone());
+        linux.insert("gidMappings".into(), map);
+        bundle.push("/linux/namespaces", json!({"type": "user"}));
+        let options = bundle.config.pointer_mut("/mounts/2/options").unwrap();
+        options.as_array_mut().unwrap().retain(|option| option != "gid=5");
+        user.give(bundle.dir.path());
+        bundle.user = Some(user);
+        bundle
+    }
+
+    /// The user of [`Self::of_user`].
+    pub fn owner(&self) -> &User {
+        self.user.as_ref().unwrap()
+    }
+
+    /// Maps the user's further ids too: 0 is the user, 1 the first of the others.
+    pub fn map_range(&mut self) -> &mut Self {
+        let (uid, range) = (self.owner().uid, self.owner().range);
+        let map = json!([
+            {"containerID": 0, "hostID": uid, "size": 1},
+            {"containerID": 1, "hostID": range, "size": User::RANGE - 1},
+        ]);
+        self.set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map)
     }
 
     /// Puts the shared libraries of `program` into the root filesystem.
@@ -139,7 +183,10 @@ impl Bundle {
 
     /// A command of the program over this bundle's state directory.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = match &self.user {
+            Some(user) => user.command(user.program()),
+            None => Command::new(program()),
+        };
         command
             .arg("--root")
             .arg(self.state_root())

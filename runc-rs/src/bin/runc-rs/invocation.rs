@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use runc_rs::{CgroupManager, Error, Runtime};
+use runc_rs::{CgroupManager, Error, Runtime, rootless};
 
 use crate::Failure;
 use crate::log::Log;
@@ -47,16 +47,30 @@ impl Invocation {
     }
 
     fn root(&self) -> PathBuf {
-        if let Some(root) = self.global.path("root") {
-            return std::path::absolute(&root).unwrap_or(root);
+        match self.global.path("root") {
+            Some(root) => std::path::absolute(&root).unwrap_or(root),
+            None => runtime_directory().unwrap_or_else(|| PathBuf::from("/run/runc-rs")),
         }
-        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-        match runtime_dir {
-            Some(dir) if !rustix::process::geteuid().is_root() || is_mapped_root() => {
-                PathBuf::from(dir).join("runc-rs")
-            }
-            _ => PathBuf::from("/run/runc-rs"),
+    }
+
+    /// Before every command: the state directory beneath `XDG_RUNTIME_DIR`, when it is the one, is there and marked to stay.
+    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+        match runtime_directory().filter(|_| self.global.path("root").is_none()) {
+            Some(root) => rootless::make_root(&root).map_err(|error| {
+                let words = "the path in $XDG_RUNTIME_DIR must be writable by the user";
+                Failure::new(format!("{words}: {}: {error}", root.display()))
+            }),
+            None => Ok(()),
         }
+    }
+
+    /// Says, in runc's words, that a command which needs a control group may do without one in vain.
+    pub(crate) fn warn_of_cgroups(&self, command: &str) -> Result<(), Failure> {
+        if rootless::applies(self.rootless()?) {
+            let words = "may fail if you don't have the full access to cgroups";
+            self.log.warn(&format!("runc {command} {words}"));
+        }
+        Ok(())
     }
 
     /// Who manages control groups.
@@ -74,7 +88,8 @@ impl Invocation {
     /// `--rootless`: `None` where the runtime decides.
     pub(crate) fn rootless(&self) -> Result<Option<bool>, Failure> {
         match self.global.text("rootless")? {
-            None | Some("auto") => Ok(None),
+            None | Some("") => Ok(None),
+            Some(text) if text.eq_ignore_ascii_case("auto") => Ok(None),
             Some(text) => match crate::parse::switch(text) {
                 Some(value) => Ok(Some(value)),
                 None => Err(Failure::new(format!(
@@ -85,9 +100,8 @@ impl Invocation {
     }
 }
 
-/// Whether this root is an ordinary user outside its user namespace, and does not say by `USER` that it wants to be root.
-fn is_mapped_root() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let whole: Vec<&str> = map.split_whitespace().collect();
-    whole != ["0", "0", "4294967295"] && std::env::var_os("USER").is_none_or(|user| user != "root")
+/// The state directory of somebody who is not the machine's root.
+fn runtime_directory() -> Option<PathBuf> {
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
+    rootless::honours_runtime_dir().then(|| PathBuf::from(directory).join("runc-rs"))
 }

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             env!("CARGO_PKG_VERSION")
         )
     });
-    match (command.run)(&invocation) {
+    match invocation.prepare().and_then(|()| (command.run)(&invocation)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             invocation.log.fatal(&failure.message);
