@@ -30,11 +30,6 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
     let directory = Directory::new(root, id)?;
     let record = directory.load()?;
     check_status(&record, &directory, options.ignore_paused)?;
-    if !options.sub_cgroups.is_empty() {
-        return Err(Error::Cgroup(
-            "exec into a sub-cgroup is not supported by this build".into(),
-        ));
-    }
     let mut warnings = Vec::new();
     let plan = plan(&options.process, &record, &options.io, &mut warnings)?;
     let filter = if record.seccomp {
@@ -144,7 +139,7 @@ fn fork(
     } else {
         PidNamespace::Own
     };
-    let group = lifecycle::cgroup(record);
+    let (group, cgroup_files) = cgroup::for_exec(record, &options.sub_cgroups)?;
     let (parent, child) = Channel::pair().map_err(|error| Error::system("socketpair", error))?;
     let context = JoinContext {
         plan,
@@ -157,7 +152,7 @@ fn fork(
         },
         cgroup_files: CgroupFiles {
             resctrl: record.intel_rdt.as_ref().map(Groups::tasks).unwrap_or_default(),
-            ..cgroup::files(&group, record.rootless)
+            ..cgroup_files
         },
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
@@ -165,6 +160,7 @@ fn fork(
         seccomp: filter,
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
+        environment: crate::sys::environment::area(),
     };
     // A process that is born in the cgroup was never anywhere else: its first processors have to be set before.
     let cgroup2 = if plan.cpu_affinity.initial.is_empty() {

@@ -82,6 +82,8 @@ pub fn features() -> Features {
         .collect();
     features.linux.cgroup.v1 = true;
     features.linux.cgroup.v2 = true;
+    features.linux.cgroup.systemd = true;
+    features.linux.cgroup.systemd_user = true;
     features.linux.cgroup.rdma = true;
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };

@@ -17,6 +17,7 @@
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `criu` | checkpoint and restore |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
+//! | `live_mounts` | mounts of a running container |
 //! | `store`, `record`, `inherited` | the state directory |
 //! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
@@ -40,6 +41,7 @@ mod init;
 mod inroot;
 mod intel_rdt;
 mod lifecycle;
+mod live_mounts;
 mod netdevices;
 mod options;
 mod plan;

@@ -20,7 +20,7 @@ const UNREACHABLE: &str =
 
 /// The container's cgroup.
 pub(crate) fn cgroup(record: &Record) -> Cgroup {
-    Cgroup::load(record.cgroup_paths.clone())
+    Cgroup::load(record.cgroup_paths.clone()).with_unit(record.unit.clone())
 }
 
 fn failed(error: &runc_rs_cgroups::Error) -> Error {
@@ -210,7 +210,7 @@ pub(crate) fn update(root: &Path, id: &str, resources: &LinuxResources) -> Resul
     if status(&record, &directory)? == Status::Stopped {
         return Err(Error::NotRunning(id.into()));
     }
-    cgroup(&record).set(resources).map_err(|error| failed(&error))
+    cgroup(&record).update(resources).map_err(|error| failed(&error))
 }
 
 pub(crate) fn update_intel_rdt(root: &Path, id: &str, l3: Option<&str>, bandwidth: Option<&str>) -> Result<(), Error> {

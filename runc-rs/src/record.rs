@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use runc_rs_cgroups::systemd::Unit;
 use serde::{Deserialize, Serialize};
 
 use crate::inherited::Inherited;
@@ -36,6 +37,9 @@ pub(crate) struct Record {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The cgroup's directories by controller.
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The unit, where systemd made the cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<Unit>,
     /// The cgroup was to be had or not: errors of entering it are forgiven.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) rootless: bool,

@@ -34,6 +34,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("newuidmap", "uidmap"),
     ("mkfs.ext4", "e2fsprogs"),
     ("linux.uml", "user-mode-linux"),
+    ("dbus-daemon", "dbus"),
+    ("jq", "jq"),
     ("depmod", "kmod"),
 ];
 

@@ -123,6 +123,7 @@ impl Plan {
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             mounts.push(mounts::plan_mount(mount, index, around)?);
         }
+        mounts::close_cgroups(&mut mounts, &namespaces);
         let set_up_dev = !mounts.iter().any(|mount: &MountPlan| {
             mount.destination == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
         });
