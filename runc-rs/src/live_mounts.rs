@@ -20,6 +20,7 @@ use crate::record::Record;
 use crate::sources::{Source, map_ids};
 use crate::spawn::{PidNamespace, fork_into, user_namespace};
 use crate::store::Directory;
+use crate::sys::environment::{self, Area};
 use crate::sys::{mounts as sys, process};
 use crate::{Error, Status, inroot, lifecycle, procinfo};
 
@@ -145,9 +146,16 @@ fn carry_out(record: &Record, work: &Work, init: OwnedFd, root: &OwnedFd) -> Res
     } else {
         PidNamespace::Own
     };
-    let flags = record.namespaces & !libc::CLONE_NEWPID;
-    let pid = fork_into(&pid_namespace, None, |_| run(work, &child, &init, root, flags))?;
-    drop(child);
+    let entry = Entry {
+        work,
+        channel: child,
+        init,
+        root,
+        flags: record.namespaces & !libc::CLONE_NEWPID,
+        environment: environment::area(),
+    };
+    let pid = fork_into(&pid_namespace, None, |_| run(&entry))?;
+    drop(entry);
     let failed = |text: String| {
         Error::system(
             format!("mounts of container {}", record.id),
@@ -171,29 +179,46 @@ fn carry_out(record: &Record, work: &Work, init: OwnedFd, root: &OwnedFd) -> Res
     }
 }
 
+/// What the child needs.
+struct Entry<'a> {
+    work: &'a Work,
+    channel: Channel,
+    /// A pidfd of the container's first process.
+    init: OwnedFd,
+    root: &'a OwnedFd,
+    /// The namespaces to join.
+    flags: i32,
+    environment: Area,
+}
+
 /// The child. Never returns.
-fn run(work: &Work, channel: &Channel, init: &OwnedFd, root: &OwnedFd, flags: i32) -> Infallible {
-    let said = match join(work, channel, init, root, flags).and_then(|()| act(work, root)) {
+fn run(entry: &Entry<'_>) -> Infallible {
+    let said = match join(entry).and_then(|()| act(entry.work, entry.root)) {
         Ok(()) => Message::Ready,
         Err(Fail(text)) => Message::Failed(text),
     };
     // A parent that is gone has nobody to tell.
-    let _ = channel.send(&said);
+    let _ = entry.channel.send(&said);
     process::exit_now(0)
 }
 
-fn join(work: &Work, channel: &Channel, init: &OwnedFd, root: &OwnedFd, flags: i32) -> Result<(), Fail> {
-    let mut keep: Vec<RawFd> = vec![channel.as_fd().as_raw_fd(), init.as_raw_fd(), root.as_raw_fd()];
-    if let Work::Add(mounts) = work {
+fn join(entry: &Entry<'_>) -> Result<(), Fail> {
+    let own = [
+        entry.channel.as_fd().as_raw_fd(),
+        entry.init.as_raw_fd(),
+        entry.root.as_raw_fd(),
+    ];
+    let mut keep: Vec<RawFd> = own.to_vec();
+    if let Work::Add(mounts) = entry.work {
         keep.extend(
             mounts
                 .iter()
                 .filter_map(|(_, source)| source.as_ref().map(Source::as_raw_fd)),
         );
     }
-    quarantine(&with_preserved(keep, 0), true)?;
-    sys::setns(init, flags).step(|| "setns to the container's namespaces")?;
-    if flags & libc::CLONE_NEWUSER != 0 {
+    quarantine(&with_preserved(keep, 0), entry.environment, true)?;
+    sys::setns(&entry.init, entry.flags).step(|| "setns to the container's namespaces")?;
+    if entry.flags & libc::CLONE_NEWUSER != 0 {
         namespaces::become_root()?;
     }
     Ok(())

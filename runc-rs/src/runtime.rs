@@ -108,6 +108,14 @@ impl Runtime {
         lifecycle::entries(&self.root)
     }
 
+    /// Sets the container's share of cache (`L3:0=ff;1=f`) and of memory bandwidth (`MB:0=20;1=70`), as in `linux.intelRdt`.
+    ///
+    /// # Errors
+    /// When the machine has no Intel RDT, or the kernel refuses a schema.
+    pub fn update_intel_rdt(&self, id: &str, l3: Option<&str>, bandwidth: Option<&str>) -> Result<(), Error> {
+        lifecycle::update_intel_rdt(&self.root, id, l3, bandwidth)
+    }
+
     /// Process ids of everything that runs in the container.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ pub(crate) fn restore(root: &Path, id: &str, mut options: RestoreOptions) -> Res
     let mut undo = Undo {
         directory,
         cgroup: None,
+        resctrl: Vec::new(),
         pid: None,
         poststop: None,
     };
