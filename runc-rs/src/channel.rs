@@ -21,6 +21,8 @@ pub(crate) enum Message {
     MapUsers,
     /// Child: the process that goes on is not me but this one, a child of yours.
     Successor(i32),
+    /// Child: my network namespace waits for its devices.
+    MoveDevices,
     /// Child: run the hooks of the runtime's namespaces.
     RunHooks,
     /// Child: the pseudo terminal's master.
@@ -61,6 +63,7 @@ impl Channel {
         let (kind, body, fd): (u8, Vec<u8>, Option<BorrowedFd<'_>>) = match message {
             Message::MapUsers => (b'U', Vec::new(), None),
             Message::Successor(pid) => (b'S', pid.to_le_bytes().to_vec(), None),
+            Message::MoveDevices => (b'N', Vec::new(), None),
             Message::RunHooks => (b'H', Vec::new(), None),
             Message::Console(fd) => (b'C', Vec::new(), Some(fd.as_fd())),
             Message::Ready => (b'R', Vec::new(), None),
@@ -130,6 +133,7 @@ impl Channel {
         Ok(Some(match (kind, fd) {
             (b'U', _) => Message::MapUsers,
             (b'S', _) => Message::Successor(number()?),
+            (b'N', _) => Message::MoveDevices,
             (b'H', _) => Message::RunHooks,
             (b'C', Some(fd)) => Message::Console(fd),
             (b'R', _) => Message::Ready,

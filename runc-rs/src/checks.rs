@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::Error;
-use crate::init::namespaces::child_makes_pid_namespace;
+use crate::init::namespaces::{child_joins_pid_namespace, child_makes_pid_namespace};
 use crate::options::Io;
 use crate::plan::Plan;
 use crate::plan::namespaces::name;
-use crate::rootless::is_unprivileged;
 use crate::spawn::PidNamespace;
 use crate::sys::mounts as sys;
 
@@ -80,8 +79,7 @@ pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNa
     } else {
         PidNamespace::Own
     };
-    // An ordinary user may join it only from within the user namespace, so that is left to the child.
-    let late = plan.namespaces.in_user_namespace() && is_unprivileged();
+    let late = child_joins_pid_namespace(plan);
     for (flag, path) in &plan.namespaces.join {
         let fd = openat(
             CWD,

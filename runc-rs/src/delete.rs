@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use runc_rs_cgroups::systemd::Unit;
 use runc_rs_cgroups::{Cgroup, FreezerState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
@@ -37,6 +38,7 @@ struct Remains {
     pid: i32,
     start_time: u64,
     cgroup_paths: BTreeMap<String, PathBuf>,
+    unit: Option<Unit>,
     own_pid_namespace: bool,
 }
 
@@ -47,6 +49,7 @@ impl From<&Record> for Remains {
             pid: record.pid,
             start_time: record.start_time,
             cgroup_paths: record.cgroup_paths.clone(),
+            unit: record.unit.clone(),
             own_pid_namespace: record.own_pid_namespace,
         }
     }
@@ -116,7 +119,7 @@ impl Remains {
     }
 
     fn group(&self) -> Cgroup {
-        Cgroup::load(self.cgroup_paths.clone())
+        Cgroup::load(self.cgroup_paths.clone()).with_unit(self.unit.clone())
     }
 
     /// Kills the first process and waits until it has ended.
@@ -185,6 +188,9 @@ fn destroy(record: &Record, remains: &Remains, directory: &Directory, lock: Lock
         kill_all(&remains.group(), libc::SIGKILL)?;
     }
     remains.remove_cgroup(force)?;
+    if let Some(groups) = &record.intel_rdt {
+        groups.remove()?;
+    }
     directory.remove()?;
     drop(lock);
     hooks::run(

@@ -99,10 +99,11 @@
 //! | [`Runtime`] | the operations |
 //! | `embed` | builders and handles over them |
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
-//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
+//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `netdevices`, `intel_rdt`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `criu` | checkpoint and restore |
 //! | `lifecycle`, `delete` | start, state, kill, pause, update; the end |
+//! | `live_mounts` | mounts of a running container |
 //! | `store`, `record`, `inherited` | the state directory |
 //! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
@@ -125,7 +126,10 @@ mod idmap;
 mod inherited;
 mod init;
 mod inroot;
+mod intel_rdt;
 mod lifecycle;
+mod live_mounts;
+mod netdevices;
 mod options;
 mod plan;
 mod procinfo;

@@ -11,6 +11,7 @@ use rustix::mount::{
 };
 
 use super::fail::{Fail, Step};
+use super::mask::empty_directory;
 use super::mount::{attach, change, clone_path, open_destination, propagate};
 use crate::inroot::{self, Make};
 use crate::plan::mount_options::AttrChange;
@@ -43,7 +44,8 @@ fn run(root: BorrowedFd<'_>, plan: &MountPlan, steps: &[CgroupStep]) -> Result<(
                 )
                 .step(|| "mount tmpfs")?;
                 attach(&tree, &base).step(|| "move_mount")?;
-                base = inroot::open(root, &plan.destination, OFlags::PATH).step(|| "open the tmpfs")?;
+                // The mount itself, not its name: that may be another's by now.
+                base = tree.try_clone().step(|| "dup of the tmpfs")?;
                 top = Some(tree);
             }
             CgroupStep::Directory { target } => {
@@ -59,7 +61,7 @@ fn run(root: BorrowedFd<'_>, plan: &MountPlan, steps: &[CgroupStep]) -> Result<(
             }
             CgroupStep::Cgroup2 { target, fallback } => {
                 let tree = match instance("cgroup2", &[], attr) {
-                    Err(Errno::PERM | Errno::BUSY) => bound(fallback, attr)?,
+                    Err(Errno::PERM | Errno::BUSY) => bound_or_masked(fallback, attr)?,
                     result => result.step(|| "mount cgroup2")?,
                 };
                 attach(&tree, open_target(&base, target)?).step(|| "move_mount cgroup2")?;
@@ -89,6 +91,14 @@ fn open_target(base: &OwnedFd, target: &str) -> Result<OwnedFd, Fail> {
         Path::new(target)
     };
     inroot::open_no_links(base.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY).step(|| format!("open {target}"))
+}
+
+/// A container without a cgroup of its own sees none: the host's, which `/sys` may have brought along, is covered (CVE-2023-25809).
+fn bound_or_masked(source: &Path, attr: u64) -> Result<OwnedFd, Fail> {
+    if source.exists() {
+        return bound(source, attr);
+    }
+    empty_directory().step(|| "mount tmpfs")
 }
 
 fn bound(source: &Path, attr: u64) -> Result<OwnedFd, Fail> {

@@ -50,7 +50,8 @@ pub(crate) fn mask(root: BorrowedFd<'_>, paths: &[PathBuf]) -> Result<(), Fail> 
     Ok(())
 }
 
-fn empty_directory() -> rustix::io::Result<OwnedFd> {
+/// An empty, read-only tmpfs.
+pub(super) fn empty_directory() -> rustix::io::Result<OwnedFd> {
     let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, c"source", c"tmpfs")?;
     fsconfig_set_string(&context, c"nr_blocks", c"1")?;

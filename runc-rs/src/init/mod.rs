@@ -12,6 +12,7 @@ pub(crate) mod finish;
 pub(crate) mod join;
 mod mask;
 pub(crate) mod mount;
+mod mountinfo;
 pub(crate) mod namespaces;
 mod passwd;
 mod procfs;
@@ -31,6 +32,7 @@ use crate::plan::Plan;
 use crate::seccomp::{Filter, Handover};
 use crate::sources::Source;
 use crate::spawn::Birth;
+use crate::sys::environment::Area;
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
 
@@ -49,6 +51,8 @@ pub(crate) struct Context<'a> {
     pub(crate) cgroup_steps: Vec<runc_rs_cgroups::mounts::Step>,
     /// For each mount, what had to be made ready outside the container's user namespace.
     pub(crate) sources: Vec<Option<Source>>,
+    /// Devices that the parent moves into the network namespace.
+    pub(crate) devices: &'a [crate::netdevices::Device],
     /// What becomes 0, 1, 2; the caller's own when absent.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     pub(crate) preserve_fds: u32,
@@ -58,6 +62,8 @@ pub(crate) struct Context<'a> {
     /// Where the filter's listener goes.
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) hook_state: HookState<'a>,
+    /// Where the caller's environment lies in memory.
+    pub(crate) environment: Area,
     pub(crate) progress: Progress,
 }
 
@@ -157,8 +163,12 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// Those of Intel RDT.
+    pub(crate) resctrl: Vec<CString>,
     /// A file that may not be written is passed over.
     pub(crate) forgive: bool,
+    /// Whose cgroup to enter on v2 instead, when the container's takes no processes any more.
+    pub(crate) fallback: Option<i32>,
 }
 
 impl CgroupFiles {
@@ -169,20 +179,35 @@ impl CgroupFiles {
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
-            let entered = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|fd| rustix::io::write(&fd, b"0"));
+            let enter = |file: &CString| {
+                let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+                rustix::io::write(&fd, b"0")
+            };
+            let entered = match (enter(file), self.fallback) {
+                // Its controllers were handed on to cgroups beneath it: those alone may have processes.
+                (Err(error @ (Errno::BUSY | Errno::OPNOTSUPP)), Some(pid)) => {
+                    crate::cgroup::file_of(pid).map_or(Err(error), |file| enter(&file))
+                }
+                (entered, _) => entered,
+            };
             match entered {
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
                 result => drop(result.step(step)?),
             }
         }
+        for file in &self.resctrl {
+            let step = || format!("intelrdt: unable to add the process by {}", file.to_string_lossy());
+            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+            rustix::io::write(&fd, b"0").step(step)?;
+        }
         Ok(())
     }
 }
 
-/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and with `hide` no process of
-/// a container may trace it or read its memory when it joins.
-pub(crate) fn quarantine(keep: &[RawFd], hide: bool) -> Result<(), Fail> {
+/// First steps of every child: the caller's environment is gone, only the descriptors in `keep` stay open, signals are as in a fresh
+/// program, and with `hide` no process of a container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd], environment: Area, hide: bool) -> Result<(), Fail> {
+    environment.wipe();
     process::close_all_but(keep).step(|| "close_range")?;
     process::reset_signals();
     if hide {
@@ -224,7 +249,7 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
         needed.sort_unstable();
         context.progress.clocks.replace(Some(clocks));
     }
-    quarantine(&needed, context.hide)?;
+    quarantine(&needed, context.environment, context.hide)?;
     rustix::process::umask(Mode::empty());
     if plan.namespaces.in_user_namespace() {
         // What only the host's root may do comes before the user namespace.

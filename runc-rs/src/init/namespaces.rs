@@ -13,9 +13,17 @@ use crate::rootless::is_unprivileged;
 use crate::sys::process::{self, Fork};
 use crate::sys::{credentials, mounts as sys, net};
 
-/// Whether the pid namespace of this plan is made by the child itself, after it entered the user namespace that shall own it.
+/// Whether the pid namespace of this plan is made by the child itself: after it entered the user namespace that shall own it, or
+/// because what goes on in a new time namespace is a child of the one that made it.
 pub(crate) fn child_makes_pid_namespace(plan: &crate::plan::Plan) -> bool {
-    plan.namespaces.in_user_namespace() && plan.namespaces.new & libc::CLONE_NEWPID != 0
+    let new = plan.namespaces.new;
+    new & libc::CLONE_NEWPID != 0 && (plan.namespaces.in_user_namespace() || new & libc::CLONE_NEWTIME != 0)
+}
+
+/// Whether the pid namespace to be joined is joined by the child itself: an ordinary user may do so only from within the user namespace,
+/// and the first process of a new time namespace is made after the pid namespace was joined.
+pub(crate) fn child_joins_pid_namespace(plan: &crate::plan::Plan) -> bool {
+    plan.namespaces.in_user_namespace() && is_unprivileged() || plan.namespaces.new & libc::CLONE_NEWTIME != 0
 }
 
 /// Joins what is to be joined and makes what is to be made. May return in another process than the one that called it: a sibling,
@@ -42,12 +50,23 @@ pub(crate) fn enter(context: &Context<'_>) -> Result<(), Fail> {
     if makes_pid_namespace {
         sys::unshare(libc::CLONE_NEWPID).step(|| "unshare of the pid namespace")?;
     }
-    if makes_pid_namespace || context.joins.iter().any(|(flag, _)| *flag == libc::CLONE_NEWPID) {
+    let joins_pid_namespace = context.joins.iter().any(|(flag, _)| *flag == libc::CLONE_NEWPID);
+    // Before Linux 6.3 a process enters its new time namespace only by being forked.
+    if makes_pid_namespace || joins_pid_namespace || new & libc::CLONE_NEWTIME != 0 {
+        // The parent's first word is about the cgroup; the next one is for the process that goes on.
+        context.enter_cgroup()?;
         hand_on(&context.channel)?;
         context.progress.pid.set(context.wait_go()?);
     }
     if new & libc::CLONE_NEWNET != 0 {
         net::loopback_up().step(|| "setting lo up")?;
+    }
+    if !context.devices.is_empty() {
+        context.enter_cgroup()?;
+        let asked = context.channel.send(&Message::MoveDevices);
+        asked.step(|| "ask for the network devices")?;
+        context.wait_go()?;
+        crate::netdevices::set_addresses(context.devices)?;
     }
     Ok(())
 }

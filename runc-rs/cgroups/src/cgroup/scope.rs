@@ -30,21 +30,10 @@ impl Cgroup {
         manager.start(&unit.name, &all)?;
         self.create()
     }
-
-    /// As [`Self::set`], but of the files alone: what [`Self::start`] told systemd need not be told again.
-    ///
-    /// # Errors
-    /// As [`Self::set`].
-    pub fn set_files(&self, resources: &LinuxResources) -> Result<()> {
-        match &self.unit {
-            Some(_) => apply::set(self, &rounded(resources)),
-            None => apply::set(self, resources),
-        }
-    }
 }
 
 /// The processor quota as systemd rounds it: a file that says something else would change when systemd next writes it.
-fn rounded(resources: &LinuxResources) -> LinuxResources {
+pub(super) fn rounded(resources: &LinuxResources) -> LinuxResources {
     let mut resources = resources.clone();
     let cpu = resources.cpu().as_ref();
     if let Some((mut cpu, quota)) = cpu.and_then(|cpu| Some((cpu.clone(), properties::rounded_quota(cpu)?))) {
@@ -54,7 +43,9 @@ fn rounded(resources: &LinuxResources) -> LinuxResources {
     resources
 }
 
-pub(super) fn set(cgroup: &Cgroup, unit: &Unit, resources: &LinuxResources) -> Result<()> {
+/// Limits by way of systemd and by the files. When the files refuse, systemd is told what it was told before; the files are for the
+/// caller to take back.
+pub(super) fn update(cgroup: &Cgroup, unit: &Unit, resources: &LinuxResources) -> Result<()> {
     // Before systemd is told: a limit below what is in use would end the container, and its unit with it.
     apply::check(cgroup, resources)?;
     let mut manager = Manager::connect(unit.scope)?;
@@ -63,10 +54,16 @@ pub(super) fn set(cgroup: &Cgroup, unit: &Unit, resources: &LinuxResources) -> R
         version: manager.version(),
     };
     let changes = properties::resources(resources, target)?;
-    if !changes.is_empty() {
-        held(cgroup, || manager.set(&unit.name, &changes))?;
+    if changes.is_empty() {
+        return cgroup.set(resources);
     }
-    cgroup.set_files(resources)
+    let mut before = manager.get(unit)?;
+    before.retain(|old| changes.iter().any(|new| new.name == old.name));
+    held(cgroup, || manager.set(&unit.name, &changes))?;
+    cgroup.set(resources).inspect_err(|_| {
+        // The files' error is the one to report.
+        let _ = held(cgroup, || manager.set(&unit.name, &before));
+    })
 }
 
 /// Does something while the container stands still, where systemd needs that: on v1 it takes every device away for a moment whenever it
