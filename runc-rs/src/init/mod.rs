@@ -163,6 +163,8 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// Those of Intel RDT.
+    pub(crate) resctrl: Vec<CString>,
     /// A file that may not be written is passed over.
     pub(crate) forgive: bool,
     /// Whose cgroup to enter on v2 instead, when the container's takes no processes any more.
@@ -192,6 +194,11 @@ impl CgroupFiles {
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
                 result => drop(result.step(step)?),
             }
+        }
+        for file in &self.resctrl {
+            let step = || format!("intelrdt: unable to add the process by {}", file.to_string_lossy());
+            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+            rustix::io::write(&fd, b"0").step(step)?;
         }
         Ok(())
     }

@@ -38,7 +38,7 @@ const ALLOWED_IN_PROC: [&str; 11] = [
 ];
 
 /// The longest value `fsconfig` takes.
-const FSCONFIG_LIMIT: usize = 255;
+pub(crate) const FSCONFIG_LIMIT: usize = 255;
 
 /// Puts `tree` (a detached mount) on `destination`.
 pub(crate) fn attach(tree: impl AsFd, destination: impl AsFd) -> rustix::io::Result<()> {
