@@ -188,6 +188,9 @@ fn destroy(record: &Record, remains: &Remains, directory: &Directory, lock: Lock
         kill_all(&remains.group(), libc::SIGKILL)?;
     }
     remains.remove_cgroup(force)?;
+    if let Some(groups) = &record.intel_rdt {
+        groups.remove()?;
+    }
     directory.remove()?;
     drop(lock);
     hooks::run(

@@ -13,7 +13,9 @@ use crate::checks::check_io;
 use crate::create::{
     announce, connect_listener, died, during_init, hand_over, hook_state, keyring_name, open_pidfd, streams,
 };
+use crate::init::CgroupFiles;
 use crate::init::join::{self, JoinContext};
+use crate::intel_rdt::Groups;
 use crate::options::{Created, ExecOptions, Io};
 use crate::plan::process::{ProcessPlan, plan_process};
 use crate::record::Record;
@@ -149,13 +151,17 @@ fn fork(
         } else {
             record.namespaces & !libc::CLONE_NEWPID
         },
-        cgroup_files,
+        cgroup_files: CgroupFiles {
+            resctrl: record.intel_rdt.as_ref().map(Groups::tasks).unwrap_or_default(),
+            ..cgroup_files
+        },
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
         seccomp: filter,
         listener: connect_listener(filter)?,
         state: hook_state(record, Status::Running, record.pid),
+        environment: crate::sys::environment::area(),
     };
     // A process that is born in the cgroup was never anywhere else: its first processors have to be set before.
     let cgroup2 = if plan.cpu_affinity.initial.is_empty() {

@@ -1,6 +1,6 @@
 //! What this runtime can do, as `runc features` tells it: only what is built.
 
-use runtime_spec::features::{Enabled, Features, MemoryPolicy};
+use runtime_spec::features::{Enabled, Features, IntelRdt, MemoryPolicy};
 
 use crate::plan::scheduling::{MEMORY_FLAGS, MEMORY_MODES};
 
@@ -88,6 +88,11 @@ pub fn features() -> Features {
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };
     features.linux.mount_extensions.idmap = Enabled { enabled: true };
+    features.linux.intel_rdt = IntelRdt {
+        enabled: true,
+        schemata: Some(true),
+        monitoring: Some(true),
+    };
     features.linux.net_devices = Some(Enabled { enabled: true });
     features.linux.memory_policy = Some(MemoryPolicy {
         modes: MEMORY_MODES.iter().map(|mode| (*mode).to_owned()).collect(),

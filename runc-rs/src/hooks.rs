@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 
 use crate::Error;
+use crate::sys::process;
 use crate::words::Words;
 
 /// How much of a hook's output an error tells.
@@ -85,6 +86,8 @@ fn run_one(hook: &Hook, input: &[u8], watched: Option<BorrowedFd<'_>>) -> Result
             command.env(name, value);
         }
     }
+    // What the caller of the runtime left open, or hands to the container, is not the hook's.
+    process::closes_inherited(&mut command);
     let mut child = command
         .spawn()
         .map_err(|e| format!("fork/exec {}: {}", hook.path().display(), say(&e)))?;

@@ -13,10 +13,11 @@
 //! |---|---|
 //! | [`Runtime`] | the operations |
 //! | `plan` | `config.json` to data: mounts, namespaces, ids, capabilities |
-//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `netdevices`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
+//! | `create`, `exec`, `checks`, `cgroup`, `sources`, `netdevices`, `intel_rdt`, `spawn` | the parent's side: input judged, fork, cgroup, conversation with the child |
 //! | `init` | the child's side: namespaces, root filesystem, privileges, program |
 //! | `criu` | checkpoint and restore |
 //! | `lifecycle` | start, state, kill, pause, update, delete |
+//! | `live_mounts` | mounts of a running container |
 //! | `store`, `record`, `inherited` | the state directory |
 //! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
@@ -38,7 +39,9 @@ mod idmap;
 mod inherited;
 mod init;
 mod inroot;
+mod intel_rdt;
 mod lifecycle;
+mod live_mounts;
 mod netdevices;
 mod options;
 mod plan;

@@ -8,6 +8,7 @@ use runc_rs_cgroups::{Cgroup, FreezerState};
 
 use crate::cgroup::kill as kill_all;
 use crate::create::hook_state;
+use crate::intel_rdt::Wanted;
 use crate::record::Record;
 use crate::store::{Directory, ids};
 use crate::sys::process;
@@ -210,6 +211,27 @@ pub(crate) fn update(root: &Path, id: &str, resources: &LinuxResources) -> Resul
         return Err(Error::NotRunning(id.into()));
     }
     cgroup(&record).update(resources).map_err(|error| failed(&error))
+}
+
+pub(crate) fn update_intel_rdt(root: &Path, id: &str, l3: Option<&str>, bandwidth: Option<&str>) -> Result<(), Error> {
+    let directory = Directory::new(root, id)?;
+    let _lock = directory.lock()?;
+    let mut record = directory.load()?;
+    if status(&record, &directory)? == Status::Stopped {
+        return Err(Error::NotRunning(id.into()));
+    }
+    let wanted = Wanted::schemas(l3, bandwidth);
+    let Some(groups) = &record.intel_rdt else {
+        // Until now it was in nobody's class.
+        let groups = crate::intel_rdt::locate(Some(&wanted), crate::intel_rdt::find_root, id)?;
+        if let Some(groups) = &groups {
+            groups.make(&wanted)?;
+            groups.enter(record.pid)?;
+        }
+        record.intel_rdt = groups;
+        return directory.save(&record);
+    };
+    groups.write_schemata(&wanted)
 }
 
 pub(crate) fn processes(root: &Path, id: &str) -> Result<Vec<i32>, Error> {

@@ -38,6 +38,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("dbus-daemon", "dbus"),
     ("jq", "jq"),
     ("depmod", "kmod"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("cpio", "cpio"),
+    ("criu", "criu"),
 ];
 
 /// The docker CLI has more than one package; the first that installs serves.

@@ -16,6 +16,7 @@ use crate::hooks::HookState;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::spawn::Birth;
+use crate::sys::environment::Area;
 use crate::sys::{mounts as sys, process, scheduling};
 
 /// Everything the child of `exec` needs.
@@ -35,6 +36,8 @@ pub(crate) struct JoinContext<'a> {
     /// Where the filter's listener goes.
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) state: HookState<'a>,
+    /// Where the caller's environment lies in memory.
+    pub(crate) environment: Area,
 }
 
 /// Runs the child of `exec`. Never returns.
@@ -54,7 +57,7 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     let mut keep: Vec<RawFd> = vec![context.channel.as_fd().as_raw_fd(), context.init.as_raw_fd()];
     keep.extend(context.listener.iter().map(AsRawFd::as_raw_fd));
     keep.extend(context.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
-    quarantine(&with_preserved(keep, context.preserve_fds), true)?;
+    quarantine(&with_preserved(keep, context.preserve_fds), context.environment, true)?;
     enter_cgroup(context, birth)?;
     finish::set_rlimits(plan)?;
     sys::setns(&context.init, context.namespaces).step(|| "setns to the container's namespaces")?;

@@ -12,6 +12,7 @@ pub(crate) mod finish;
 pub(crate) mod join;
 mod mask;
 pub(crate) mod mount;
+mod mountinfo;
 pub(crate) mod namespaces;
 mod passwd;
 mod procfs;
@@ -31,6 +32,7 @@ use crate::plan::Plan;
 use crate::seccomp::{Filter, Handover};
 use crate::sources::Source;
 use crate::spawn::Birth;
+use crate::sys::environment::Area;
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
 
@@ -60,6 +62,8 @@ pub(crate) struct Context<'a> {
     /// Where the filter's listener goes.
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) hook_state: HookState<'a>,
+    /// Where the caller's environment lies in memory.
+    pub(crate) environment: Area,
     pub(crate) progress: Progress,
 }
 
@@ -159,6 +163,8 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// Those of Intel RDT.
+    pub(crate) resctrl: Vec<CString>,
     /// A file that may not be written is passed over.
     pub(crate) forgive: bool,
     /// systemd can put a process there that may not go by itself: a user may move it only where its old place is his, too.
@@ -195,13 +201,19 @@ impl CgroupFiles {
                 result => drop(result.step(step)?),
             }
         }
+        for file in &self.resctrl {
+            let step = || format!("intelrdt: unable to add the process by {}", file.to_string_lossy());
+            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+            rustix::io::write(&fd, b"0").step(step)?;
+        }
         Ok(refused)
     }
 }
 
-/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and with `hide` no process of
-/// a container may trace it or read its memory when it joins.
-pub(crate) fn quarantine(keep: &[RawFd], hide: bool) -> Result<(), Fail> {
+/// First steps of every child: the caller's environment is gone, only the descriptors in `keep` stay open, signals are as in a fresh
+/// program, and with `hide` no process of a container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd], environment: Area, hide: bool) -> Result<(), Fail> {
+    environment.wipe();
     process::close_all_but(keep).step(|| "close_range")?;
     process::reset_signals();
     if hide {
@@ -243,7 +255,7 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
         needed.sort_unstable();
         context.progress.clocks.replace(Some(clocks));
     }
-    quarantine(&needed, context.hide)?;
+    quarantine(&needed, context.environment, context.hide)?;
     rustix::process::umask(Mode::empty());
     if plan.namespaces.in_user_namespace() {
         // What only the host's root may do comes before the user namespace.

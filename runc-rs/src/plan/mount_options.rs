@@ -10,7 +10,7 @@ pub(crate) struct AttrChange {
 }
 
 impl AttrChange {
-    fn add(&mut self, set: u64, clear: u64) {
+    pub(crate) fn add(&mut self, set: u64, clear: u64) {
         self.set = (self.set & !clear) | set;
         self.clear = (self.clear & !set) | clear;
     }

@@ -115,6 +115,10 @@ fn update(invocation: &Invocation) -> Result<u8, Failure> {
     resources.set_devices(None);
     refuse_rdt(values)?;
     runtime.update(id, &resources)?;
+    let (l3, bandwidth) = (values.text("l3-cache-schema")?, values.text("mem-bw-schema")?);
+    if l3.is_some() || bandwidth.is_some() {
+        runtime.update_intel_rdt(id, l3, bandwidth)?;
+    }
     Ok(0)
 }
 
@@ -126,9 +130,6 @@ fn refuse_rdt(values: &Values) -> Result<(), Failure> {
     }
     if values.text("mem-bw-schema")?.is_some() && !info.join("MB").exists() {
         return Err(Failure::new("Intel RDT/MBA: memory bandwidth schema is not enabled"));
-    }
-    if values.is_set("l3-cache-schema") || values.is_set("mem-bw-schema") {
-        return Err(Failure::new("Intel RDT: a schema is not updated by this build"));
     }
     Ok(())
 }
