@@ -376,7 +376,8 @@ fn converse(
                 hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
-            Some(Message::Go(_)) => {}
+            // Said by children of `exec` alone, or by us.
+            Some(Message::EnterCgroup | Message::TellPid | Message::Go(_)) => {}
             None => return Err(Error::Process(died(pid))),
         }
     }
