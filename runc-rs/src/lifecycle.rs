@@ -220,6 +220,15 @@ pub(crate) fn update_intel_rdt(root: &Path, id: &str, l3: Option<&str>, bandwidt
     if status(&record, &directory)? == Status::Stopped {
         return Err(Error::NotRunning(id.into()));
     }
+    let info = crate::intel_rdt::find_root().map(|root| root.join("info"));
+    let has = |name: &str| info.as_ref().is_some_and(|info| info.join(name).exists());
+    let refuse = |words: &str| Err(Error::Cgroup(format!("Intel RDT/{words} schema is not enabled")));
+    if l3.is_some() && !has("L3") && !has("L3CODE") {
+        return refuse("CAT: l3 cache");
+    }
+    if bandwidth.is_some() && !has("MB") {
+        return refuse("MBA: memory bandwidth");
+    }
     let wanted = Wanted::schemas(l3, bandwidth);
     let Some(groups) = &record.intel_rdt else {
         // Until now it was in nobody's class.

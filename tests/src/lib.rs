@@ -5,7 +5,7 @@
 //! - [`daemon`]: a `dockerd-rs` or `dockerd` of a test's own, with its manager
 //! - [`image_tars`]: busybox, and Debian with nginx, as images; [`images`]: archives made by hand
 //! - [`registry`]: registries, good and bad
-//! - [`guest`]: a machine with cgroup v2
+//! - [`guest`]: a machine with cgroup v2; [`qemu`]: one with Debian's own kernel
 //! - [`leftovers`]: what a machine must have the same of after a test as before
 //! - [`pty`]: a terminal with a program in it
 //! - [`programs`]: where our programs and their peers are; a peer that is missing fails the test

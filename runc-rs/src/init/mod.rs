@@ -167,16 +167,21 @@ pub(crate) struct CgroupFiles {
     pub(crate) resctrl: Vec<CString>,
     /// A file that may not be written is passed over.
     pub(crate) forgive: bool,
+    /// systemd can put a process there that may not go by itself: a user may move it only where its old place is his, too.
+    pub(crate) manager: bool,
     /// Whose cgroup to enter on v2 instead, when the container's takes no processes any more.
     pub(crate) fallback: Option<i32>,
 }
 
 impl CgroupFiles {
     /// Moves the calling process into the cgroup; on v2 only when it was not born there.
-    fn enter(&self, birth: Birth) -> Result<(), Fail> {
+    ///
+    /// Whether it may not, and a manager can put it there (see [`Self::manager`]).
+    fn enter(&self, birth: Birth) -> Result<bool, Fail> {
         use rustix::fs::{CWD, OFlags, openat};
         use rustix::io::Errno;
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
+        let mut refused = false;
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
             let enter = |file: &CString| {
@@ -191,6 +196,7 @@ impl CgroupFiles {
                 (entered, _) => entered,
             };
             match entered {
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.manager => refused = true,
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
                 result => drop(result.step(step)?),
             }
@@ -200,7 +206,7 @@ impl CgroupFiles {
             let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
             rustix::io::write(&fd, b"0").step(step)?;
         }
-        Ok(())
+        Ok(refused)
     }
 }
 
