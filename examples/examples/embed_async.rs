@@ -57,7 +57,11 @@ async fn run(runtime: Runtime, rootfs: &Path, number: i32) -> Result<String> {
 
 /// Waits in the event loop until the process has ended; then there is something to reap.
 async fn ended(child: Child) -> Result<std::process::ExitStatus> {
-    let mut child = AsyncFd::register_with_interest(child, tokio::io::Interest::READABLE)?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, for types that give their descriptor away; a Child does not"
+    )]
+    let mut child = AsyncFd::with_interest(child, tokio::io::Interest::READABLE)?;
     loop {
         let mut ready = child.readable_mut().await?;
         match ready.get_inner_mut().try_wait()? {

@@ -1,7 +1,8 @@
 //! `exec`: a further process in a container.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,13 +46,11 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
+    let sub_cgroups = options.sub_cgroups.clone();
     let (channel, mut pid) =
         fork(&record, &plan, filter.as_ref(), options).map_err(|error| ended_meanwhile(error, &record))?;
-    let listens = filter.is_some_and(|filter| filter.listener.is_some());
     let finish = || {
-        // As in `create`: killed between making its successor and telling of it, it would leave us waiting.
-        let watched = hands_on(&record).then(|| open_pidfd(pid)).flatten();
-        let console = converse(&channel, &mut pid, listens, watched)?;
+        let console = converse(&channel, &mut pid, &record, &sub_cgroups)?;
         let console = hand_over(console, console_socket)?;
         announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
         Ok(Created {
@@ -181,19 +180,17 @@ fn fork(
     Ok((parent, pid))
 }
 
-/// Listens until the program has been executed: the channel closes itself then. `pid` becomes the successor's when the child hands on;
-/// a child that `listens` for its number is told it.
+/// Listens until the program has been executed: the channel closes itself then. `pid` becomes the successor's when the child hands on.
 fn converse(
     channel: &Channel,
     pid: &mut i32,
-    listens: bool,
-    mut watched: Option<OwnedFd>,
+    record: &Record,
+    sub_cgroups: &BTreeMap<String, PathBuf>,
 ) -> Result<Option<OwnedFd>, Error> {
     let mut console = None;
     let mut ready = false;
-    if listens {
-        tell_pid(channel, *pid)?;
-    }
+    // As in `create`: killed between making its successor and telling of it, it would leave us waiting.
+    let mut watched = hands_on(record).then(|| open_pidfd(*pid)).flatten();
     loop {
         let heard = match &watched {
             Some(process) => channel.receive_from(process.as_fd()),
@@ -205,9 +202,11 @@ fn converse(
             Some(Message::Successor(successor)) => {
                 watched = None;
                 process::reap(std::mem::replace(pid, successor));
-                if listens {
-                    tell_pid(channel, successor)?;
-                }
+            }
+            Some(Message::TellPid) => tell_pid(channel, *pid)?,
+            Some(Message::EnterCgroup) => {
+                cgroup::attach(record, sub_cgroups, *pid)?;
+                tell_pid(channel, *pid)?;
             }
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(_) => {}

@@ -99,11 +99,11 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
         ));
     }
     drop(lock);
-    hooks::run(
-        "poststart",
-        &record.hooks.poststart,
-        &hook_state(&record, Status::Running, record.pid),
-    )
+    let state = hook_state(&record, Status::Running, record.pid);
+    hooks::run("poststart", &record.hooks.poststart, &state).inspect_err(|_| {
+        // runtime-spec, "Lifecycle", step 10: the container is stopped. One that has ended by itself is no error.
+        let _ = kill(root, id, libc::SIGKILL, false);
+    })
 }
 
 fn state_of(record: Record, directory: &Directory) -> Result<State, Error> {
@@ -219,6 +219,15 @@ pub(crate) fn update_intel_rdt(root: &Path, id: &str, l3: Option<&str>, bandwidt
     let mut record = directory.load()?;
     if status(&record, &directory)? == Status::Stopped {
         return Err(Error::NotRunning(id.into()));
+    }
+    let info = crate::intel_rdt::find_root().map(|root| root.join("info"));
+    let has = |name: &str| info.as_ref().is_some_and(|info| info.join(name).exists());
+    let refuse = |words: &str| Err(Error::Cgroup(format!("Intel RDT/{words} schema is not enabled")));
+    if l3.is_some() && !has("L3") && !has("L3CODE") {
+        return refuse("CAT: l3 cache");
+    }
+    if bandwidth.is_some() && !has("MB") {
+        return refuse("MBA: memory bandwidth");
     }
     let wanted = Wanted::schemas(l3, bandwidth);
     let Some(groups) = &record.intel_rdt else {

@@ -176,7 +176,7 @@ fn restore_options(
     let plan = &prepared.plan;
     let annotations = prepared.spec.annotations().as_ref();
     let annotation = annotations
-        .and_then(|all| all.get("org.criu.config"))
+        .and_then(|all| all.get(super::CONFIG_ANNOTATION))
         .map(String::as_str);
     let mut message = directories.common_options(&options.common, LOG, annotation);
     message
