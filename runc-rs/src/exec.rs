@@ -1,7 +1,8 @@
 //! `exec`: a further process in a container.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,11 +46,11 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
+    let sub_cgroups = options.sub_cgroups.clone();
     let (channel, mut pid) =
         fork(&record, &plan, filter.as_ref(), options).map_err(|error| ended_meanwhile(error, &record))?;
-    let listens = filter.is_some_and(|filter| filter.listener.is_some());
     let finish = || {
-        let console = converse(&channel, &mut pid, listens)?;
+        let console = converse(&channel, &mut pid, &record, &sub_cgroups)?;
         let console = hand_over(console, console_socket)?;
         announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
         Ok(Created {
@@ -174,14 +175,15 @@ fn fork(
     Ok((parent, pid))
 }
 
-/// Listens until the program has been executed: the channel closes itself then. `pid` becomes the successor's when the child hands on;
-/// a child that `listens` for its number is told it.
-fn converse(channel: &Channel, pid: &mut i32, listens: bool) -> Result<Option<OwnedFd>, Error> {
+/// Listens until the program has been executed: the channel closes itself then. `pid` becomes the successor's when the child hands on.
+fn converse(
+    channel: &Channel,
+    pid: &mut i32,
+    record: &Record,
+    sub_cgroups: &BTreeMap<String, PathBuf>,
+) -> Result<Option<OwnedFd>, Error> {
     let mut console = None;
     let mut ready = false;
-    if listens {
-        tell_pid(channel, *pid)?;
-    }
     loop {
         match channel
             .receive()
@@ -191,9 +193,11 @@ fn converse(channel: &Channel, pid: &mut i32, listens: bool) -> Result<Option<Ow
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
                 process::reap(std::mem::replace(pid, successor));
-                if listens {
-                    tell_pid(channel, successor)?;
-                }
+            }
+            Some(Message::TellPid) => tell_pid(channel, *pid)?,
+            Some(Message::EnterCgroup) => {
+                cgroup::attach(record, sub_cgroups, *pid)?;
+                tell_pid(channel, *pid)?;
             }
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(_) => {}

@@ -89,6 +89,14 @@ impl Runtime {
     /// # Errors
     /// [`Error::NotStopped`] for a running container without `force`.
     pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
+        self.delete_with_warnings(id, force).map(drop)
+    }
+
+    /// As [`Runtime::delete`], with what the caller should tell its user: `poststop` hooks that failed, which keeps nothing from going.
+    ///
+    /// # Errors
+    /// As [`Runtime::delete`].
+    pub fn delete_with_warnings(&self, id: &str, force: bool) -> Result<Vec<String>, Error> {
         delete::delete(&self.root, id, force)
     }
 

@@ -34,6 +34,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("newuidmap", "uidmap"),
     ("mkfs.ext4", "e2fsprogs"),
     ("linux.uml", "user-mode-linux"),
+    ("systemctl", "systemd"),
     ("dbus-daemon", "dbus"),
     ("jq", "jq"),
     ("depmod", "kmod"),
