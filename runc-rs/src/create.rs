@@ -16,7 +16,7 @@ use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
 use crate::init::namespaces::child_makes_pid_namespace;
-use crate::init::{self, Context};
+use crate::init::{self, CgroupFiles, Context};
 use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
@@ -25,7 +25,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
+use crate::{Error, Status, cgroup, intel_rdt, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 pub(crate) struct Prepared {
@@ -39,6 +39,7 @@ pub(crate) struct Prepared {
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
     devices: Vec<netdevices::Device>,
+    pub(crate) intel_rdt: Option<intel_rdt::Groups>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Resul
     let mut undo = Undo {
         directory,
         cgroup: None,
+        resctrl: Vec::new(),
         pid: None,
         poststop: None,
     };
@@ -100,6 +102,7 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared,
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
         devices: netdevices::look_up(&plan.net_devices)?,
+        intel_rdt: intel_rdt::locate(plan.intel_rdt.as_ref(), intel_rdt::find_root, id)?,
         plan,
         spec,
         filter,
@@ -134,6 +137,9 @@ fn build(
     // From here on `delete` knows what to empty and remove, should we be killed.
     undo.directory.save(&record)?;
     undo.cgroup = Some(prepared.cgroup.clone());
+    if let (Some(groups), Some(wanted)) = (&prepared.intel_rdt, &prepared.plan.intel_rdt) {
+        undo.resctrl = groups.make(wanted)?;
+    }
     let mut maker = std::mem::replace(&mut prepared.maker, Maker::Nobody);
     if let Maker::Files = maker {
         cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
@@ -225,6 +231,7 @@ pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) 
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        intel_rdt: prepared.intel_rdt.clone(),
         inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
@@ -259,7 +266,14 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
         hide: !is_unprivileged() || plan.namespaces.joins_any(),
-        cgroup_files: cgroup::first_files(&prepared.cgroup),
+        cgroup_files: CgroupFiles {
+            resctrl: prepared
+                .intel_rdt
+                .as_ref()
+                .map(intel_rdt::Groups::tasks)
+                .unwrap_or_default(),
+            ..cgroup::first_files(&prepared.cgroup)
+        },
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         sources: crate::sources::prepare(plan, &prepared.joins)?,
         devices: &prepared.devices,
@@ -362,15 +376,17 @@ fn converse(
                 hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
-            Some(Message::Go(_)) => {}
+            // Said by children of `exec` alone, or by us.
+            Some(Message::EnterCgroup | Message::TellPid | Message::Go(_)) => {}
             None => return Err(Error::Process(died(pid))),
         }
     }
 }
 
-/// runc's prefix for what fails inside, save for the program itself, on whose words callers match.
+/// runc's prefix for what fails inside, save for its last steps (the program itself among them), on whose words callers match.
 pub(crate) fn during_init(text: String) -> String {
-    if text.starts_with("exec: ") || text.starts_with("chdir to cwd") {
+    let last = ["exec: ", "chdir to cwd", "unable to apply caps"];
+    if last.iter().any(|words| text.starts_with(words)) {
         text
     } else {
         format!("error during container init: {text}")
@@ -398,6 +414,8 @@ pub(crate) fn died(pid: i32) -> String {
 pub(crate) struct Undo {
     pub(crate) directory: Directory,
     pub(crate) cgroup: Option<Cgroup>,
+    /// Directories of Intel RDT.
+    pub(crate) resctrl: Vec<std::path::PathBuf>,
     pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
     pub(crate) poststop: Option<Record>,
@@ -416,9 +434,11 @@ impl Undo {
             let _ = cgroup::kill(cgroup, libc::SIGKILL);
             let _ = cgroup.delete();
         }
+        intel_rdt::remove_all(&self.resctrl);
         let _ = self.directory.remove();
         if let Some(record) = &self.poststop {
-            let _ = hooks::run(
+            // The error that led here is the one to report.
+            let _ = hooks::run_all(
                 "poststop",
                 &record.hooks.poststop,
                 &hook_state(record, Status::Stopped, 0),
