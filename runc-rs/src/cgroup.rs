@@ -4,15 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 use runc_rs_cgroups::cgroup::UNIFIED;
 use runc_rs_cgroups::host::{Mode, container_path};
-use runc_rs_cgroups::{Cgroup, Driver, Host};
+use runc_rs_cgroups::systemd::{Manager, Scope, Unit, annotations};
+use runc_rs_cgroups::{Cgroup, Host};
 
 use crate::Error;
 use crate::init::CgroupFiles;
+use crate::options::CgroupManager;
+use crate::plan::Plan;
+use crate::plan::ids;
+use crate::plan::mounts::MountKind;
+use crate::record::Record;
 use crate::rootless::names_cgroup;
 
 /// The files through which a process moves itself into the cgroup: on v1, and on v2. With `forgive` it stays out where it may not.
@@ -37,6 +43,53 @@ pub(crate) fn files(cgroup: &Cgroup, forgive: bool) -> CgroupFiles {
     files
 }
 
+/// As [`files`], for the first process: into a scope systemd puts it.
+pub(crate) fn first_files(cgroup: &Cgroup) -> CgroupFiles {
+    let mut files = files(cgroup, false);
+    if cgroup.unit().is_some_and(|unit| !unit.is_slice()) {
+        files.v2.clear();
+    }
+    files
+}
+
+/// The cgroup that a further process enters, and the files for that.
+pub(crate) fn for_exec(
+    record: &Record,
+    sub_cgroups: &BTreeMap<String, PathBuf>,
+) -> Result<(Cgroup, CgroupFiles), Error> {
+    let group = crate::lifecycle::cgroup(record);
+    let manager = record.unit.is_some() && group.mode() == Mode::V2;
+    if sub_cgroups.is_empty() {
+        let mut files = files(&group, record.rootless);
+        files.fallback = Some(record.pid);
+        files.manager = manager;
+        return Ok((group, files));
+    }
+    let group = group
+        .below(sub_cgroups)
+        .map_err(|error| Error::Cgroup(error.to_string()))?;
+    let mut files = files(&group, record.rootless);
+    files.manager = manager;
+    Ok((group, files))
+}
+
+/// Has systemd put a process into the container's cgroup, or one below it.
+pub(crate) fn attach(record: &Record, sub_cgroups: &BTreeMap<String, PathBuf>, pid: i32) -> Result<(), Error> {
+    let group = crate::lifecycle::cgroup(record);
+    let fallback = sub_cgroups.is_empty().then_some(record.pid);
+    group
+        .below(sub_cgroups)
+        .and_then(|below| below.attach(&group, pid, fallback))
+        .map_err(|error| failed(&error))
+}
+
+/// The file by which a process enters the cgroup2 cgroup of another. A container that made cgroups of its own below its first, and gave
+/// them controllers, can have processes in those alone.
+pub(crate) fn file_of(pid: i32) -> Option<CString> {
+    let directory = runc_rs_cgroups::host::unified_of(pid).ok()?;
+    CString::new(directory.join("cgroup.procs").as_os_str().as_bytes()).ok()
+}
+
 /// The cgroup2 directory, for a child that is born in it. `None` where there is none or it cannot be opened.
 pub(crate) fn unified(cgroup: &Cgroup) -> Option<OwnedFd> {
     cgroup.unified_fd().ok().flatten()
@@ -58,21 +111,47 @@ pub(crate) const UNCONTAINED: &str = "Creating a rootless container with no cgro
     Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes) \
     and will result in an error in a future runc version.";
 
-/// The host's layout and the container's cgroup in it; nothing is made. `path` is `linux.cgroupsPath`.
-pub(crate) fn locate(path: Option<&Path>, id: &str, rootless: bool) -> Result<(Host, Cgroup), Error> {
-    let located = Host::detect().and_then(|host| {
-        let cgroup = Cgroup::new(&host, &container_path(path, id), Driver::Cgroupfs)?;
-        Ok((host, cgroup))
+/// Who makes the container's cgroup, and puts its first process there.
+#[derive(Debug)]
+pub(crate) enum Maker {
+    /// We do, before the process is born.
+    Files,
+    /// systemd does, once there is a process.
+    Systemd(Box<Manager>),
+    /// Nobody.
+    Nobody,
+}
+
+/// The host's layout, the container's cgroup in it, and its maker; nothing is made. `path` is `linux.cgroupsPath`.
+pub(crate) fn locate(
+    path: Option<&Path>,
+    id: &str,
+    manager: CgroupManager,
+    rootless: bool,
+) -> Result<(Host, Cgroup, Maker), Error> {
+    let located = Host::detect().and_then(|host| match manager {
+        CgroupManager::Cgroupfs => {
+            let cgroup = Cgroup::new(&host, &container_path(path, id))?;
+            Ok((host, cgroup, Maker::Files))
+        }
+        CgroupManager::Systemd => {
+            let scope = if rootless { Scope::User } else { Scope::System };
+            let unit = Unit::new(path, id, scope)?;
+            let manager = Manager::connect(scope)?;
+            let cgroup = Cgroup::of_unit(&host, unit, &manager)?;
+            Ok((host, cgroup, Maker::Systemd(Box::new(manager))))
+        }
+        CgroupManager::Disabled => Ok((host, Cgroup::load(BTreeMap::new()), Maker::Nobody)),
     });
     match located {
         // In a container that shows no cgroups there are none to be had: limits are refused later.
-        Err(_) if rootless && !names_cgroup(path) => {
+        Err(_) if rootless && manager == CgroupManager::Cgroupfs && !names_cgroup(path) => {
             let host = Host {
                 v1: Vec::new(),
                 v2: None,
                 v2_controllers: Vec::new(),
             };
-            Ok((host, Cgroup::load(BTreeMap::new())))
+            Ok((host, Cgroup::load(BTreeMap::new()), Maker::Files))
         }
         result => result.map_err(|error| Error::Cgroup(error.to_string())),
     }
@@ -129,6 +208,46 @@ fn resources(spec: &Spec) -> (LinuxResources, Vec<LinuxDeviceCgroup>) {
     let mut rules = resources.devices().clone().unwrap_or_default();
     rules.extend(runc_rs_cgroups::devices::default_rules());
     (resources, rules)
+}
+
+/// Has systemd make the unit, with the limits it knows and the process in it.
+pub(crate) fn start(manager: &mut Manager, cgroup: &Cgroup, pid: i32, spec: &Spec) -> Result<(), Error> {
+    let (mut resources, rules) = resources(spec);
+    resources.set_devices(Some(rules));
+    annotations::properties(spec.annotations().iter().flatten())
+        .and_then(|extra| cgroup.start(manager, pid, &resources, &extra))
+        .map_err(|error| failed(&error))
+}
+
+/// Gives the cgroup to the user who is to manage it from inside: where the container has a cgroup namespace of its own and sees it
+/// writable. With cgroups of our own making that takes a user namespace besides, as nobody else expects it.
+pub(crate) fn delegate(cgroup: &Cgroup, plan: &Plan, rootless: bool) -> Result<(), Error> {
+    let namespaces = &plan.namespaces;
+    let writable = plan.mounts.iter().any(|mount| {
+        matches!(mount.kind, MountKind::Cgroup)
+            && mount.destination == Path::new("/sys/fs/cgroup")
+            && mount.options.attr.set & crate::sys::mounts::ATTR_RDONLY == 0
+    });
+    let own_users = namespaces.makes(libc::CLONE_NEWUSER);
+    if cgroup.mode() != Mode::V2
+        || !writable
+        || !namespaces.makes(libc::CLONE_NEWCGROUP)
+        || !(own_users || cgroup.unit().is_some())
+    {
+        return Ok(());
+    }
+    let uid = plan.process.uid;
+    let owner = match &plan.id_maps {
+        Some(maps) => ids::outside(&maps.uids, uid),
+        None => Some(uid),
+    };
+    // A user who is not mapped can own nothing.
+    let Some(owner) = owner else { return Ok(()) };
+    match cgroup.delegate(owner) {
+        // An ordinary user has given it away to himself already, and cannot to his subordinates.
+        Err(error) if rootless && error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+        result => result.map_err(|error| failed(&error)),
+    }
 }
 
 /// Puts the limits in force.

@@ -11,12 +11,13 @@ use oci_spec::runtime::Spec;
 use runc_rs_cgroups::{Cgroup, Host};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
+use crate::cgroup::Maker;
 use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
 use crate::init::namespaces::child_makes_pid_namespace;
-use crate::init::{self, Context};
-use crate::options::{CgroupManager, CreateOptions, Created, Io};
+use crate::init::{self, CgroupFiles, Context};
+use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
 use crate::rootless::is_unprivileged;
@@ -24,7 +25,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
+use crate::{Error, Status, cgroup, intel_rdt, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 pub(crate) struct Prepared {
@@ -33,28 +34,25 @@ pub(crate) struct Prepared {
     pub(crate) filter: Option<Filter>,
     pub(crate) host: Host,
     pub(crate) cgroup: Cgroup,
+    maker: Maker,
     pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
     devices: Vec<netdevices::Device>,
+    pub(crate) intel_rdt: Option<intel_rdt::Groups>,
     pub(crate) warnings: Vec<String>,
 }
 
 /// Creates container `id` in the state directory `root`.
 pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
     crate::store::check_id(id)?;
-    if options.cgroup_manager != CgroupManager::Cgroupfs {
-        return Err(Error::Cgroup(format!(
-            "the cgroup manager {:?} is not supported by this build",
-            options.cgroup_manager
-        )));
-    }
     let mut prepared = prepare(id, &mut options)?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
         directory,
         cgroup: None,
+        resctrl: Vec::new(),
         pid: None,
         poststop: None,
     };
@@ -100,15 +98,17 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared,
     crate::rootless::check(&plan)?;
     let rootless = crate::rootless::applies(options.rootless);
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let (host, cgroup) = cgroup::locate(path, id, rootless)?;
+    let (host, cgroup, maker) = cgroup::locate(path, id, options.cgroup_manager, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
         devices: netdevices::look_up(&plan.net_devices)?,
+        intel_rdt: intel_rdt::locate(plan.intel_rdt.as_ref(), intel_rdt::find_root, id)?,
         plan,
         spec,
         filter,
         host,
         cgroup,
+        maker,
         rootless,
         joins,
         pid_namespace,
@@ -137,7 +137,13 @@ fn build(
     // From here on `delete` knows what to empty and remove, should we be killed.
     undo.directory.save(&record)?;
     undo.cgroup = Some(prepared.cgroup.clone());
-    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    if let (Some(groups), Some(wanted)) = (&prepared.intel_rdt, &prepared.plan.intel_rdt) {
+        undo.resctrl = groups.make(wanted)?;
+    }
+    let mut maker = std::mem::replace(&mut prepared.maker, Maker::Nobody);
+    if let Maker::Files = maker {
+        cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    }
     if prepared.cgroup.paths().is_empty() && !prepared.plan.namespaces.makes(libc::CLONE_NEWPID) {
         prepared.warnings.push(cgroup::UNCONTAINED.into());
     }
@@ -145,7 +151,13 @@ fn build(
     record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (channel, first) = fork(prepared, undo, &record, options)?;
     undo.pid = Some(first);
-    cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    if let Maker::Systemd(manager) = &mut maker {
+        cgroup::start(manager, &prepared.cgroup, first, &prepared.spec)?;
+    }
+    if !matches!(maker, Maker::Nobody) {
+        cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+        cgroup::delegate(&prepared.cgroup, &prepared.plan, prepared.rootless)?;
+    }
     say_go(&channel, first)?;
     let (pid, console) = converse(prepared, undo, &channel, first, &record)?;
     if prepared.plan.process.terminal && console.is_none() {
@@ -211,6 +223,7 @@ pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) 
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
         cgroup_paths: prepared.cgroup.paths().clone(),
+        unit: prepared.cgroup.unit().cloned(),
         rootless: prepared.rootless,
         namespaces: plan.namespaces.all(),
         own_pid_namespace: plan.namespaces.makes(libc::CLONE_NEWPID),
@@ -219,6 +232,7 @@ pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) 
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        intel_rdt: prepared.intel_rdt.clone(),
         inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
@@ -253,7 +267,14 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
         hide: !is_unprivileged() || plan.namespaces.joins_any(),
-        cgroup_files: cgroup::files(&prepared.cgroup, false),
+        cgroup_files: CgroupFiles {
+            resctrl: prepared
+                .intel_rdt
+                .as_ref()
+                .map(intel_rdt::Groups::tasks)
+                .unwrap_or_default(),
+            ..cgroup::first_files(&prepared.cgroup)
+        },
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         sources: crate::sources::prepare(plan, &prepared.joins)?,
         devices: &prepared.devices,
@@ -264,6 +285,7 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
         seccomp: prepared.filter.as_ref(),
         listener: connect_listener(prepared.filter.as_ref())?,
         hook_state: hook_state(record, Status::Creating, 0),
+        environment: crate::sys::environment::area(),
         progress: init::Progress::default(),
     };
     let cgroup2 = cgroup::unified(&prepared.cgroup);
@@ -355,15 +377,17 @@ fn converse(
                 hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
-            Some(Message::Go(_)) => {}
+            // Said by children of `exec` alone, or by us.
+            Some(Message::EnterCgroup | Message::TellPid | Message::Go(_)) => {}
             None => return Err(Error::Process(died(pid))),
         }
     }
 }
 
-/// runc's prefix for what fails inside, save for the program itself, on whose words callers match.
+/// runc's prefix for what fails inside, save for its last steps (the program itself among them), on whose words callers match.
 pub(crate) fn during_init(text: String) -> String {
-    if text.starts_with("exec: ") || text.starts_with("chdir to cwd") {
+    let last = ["exec: ", "chdir to cwd", "unable to apply caps"];
+    if last.iter().any(|words| text.starts_with(words)) {
         text
     } else {
         format!("error during container init: {text}")
@@ -391,6 +415,8 @@ pub(crate) fn died(pid: i32) -> String {
 pub(crate) struct Undo {
     pub(crate) directory: Directory,
     pub(crate) cgroup: Option<Cgroup>,
+    /// Directories of Intel RDT.
+    pub(crate) resctrl: Vec<std::path::PathBuf>,
     pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
     pub(crate) poststop: Option<Record>,
@@ -409,8 +435,10 @@ impl Undo {
             let _ = cgroup::kill(cgroup, libc::SIGKILL);
             let _ = cgroup.delete();
         }
+        intel_rdt::remove_all(&self.resctrl);
         let _ = self.directory.remove();
         if let Some(record) = &self.poststop {
+            // The error that led here is the one to report.
             let _ = hooks::run_all(
                 "poststop",
                 &record.hooks.poststop,

@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Serialize;
 
 use crate::Error;
+use crate::sys::process;
 use crate::words::Words;
 
 /// How much of a hook's output an error tells.
@@ -25,10 +26,29 @@ pub(crate) struct HookState<'a> {
     pub(crate) oci_version: &'a str,
     pub(crate) id: &'a str,
     pub(crate) status: crate::Status,
+    /// The container's process as the hook sees it; 0, and left out, when there is none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) pid: i32,
     pub(crate) bundle: &'a std::path::Path,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub(crate) annotations: &'a std::collections::BTreeMap<String, String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
+}
+
+/// Runs all hooks of a kind whose failure changes nothing any more; what failed is told in the words of a warning.
+pub(crate) fn run_all(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> Vec<String> {
+    let failed = hooks.iter().enumerate().filter_map(|(index, hook)| {
+        let result = run(kind, std::slice::from_ref(hook), state);
+        result.err().map(|error| match error {
+            Error::Hook { kind, message, .. } => Error::Hook { kind, index, message }.to_string(),
+            error => error.to_string(),
+        })
+    });
+    failed.collect()
 }
 
 /// Runs the hooks of one kind in order; the first that fails ends it.
@@ -58,19 +78,6 @@ pub(crate) fn run_for(
     Ok(())
 }
 
-/// As [`run`], but a hook that fails does not keep the ones behind it from being called. The first failure is returned.
-pub(crate) fn run_all(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> Result<(), Error> {
-    let mut outcome = Ok(());
-    for (index, hook) in hooks.iter().enumerate() {
-        let result = run(kind, std::slice::from_ref(hook), state).map_err(|error| match error {
-            Error::Hook { kind, message, .. } => Error::Hook { kind, index, message },
-            other => other,
-        });
-        outcome = outcome.and(result);
-    }
-    outcome
-}
-
 fn run_one(hook: &Hook, input: &[u8], watched: Option<BorrowedFd<'_>>) -> Result<(), String> {
     let say = |error: &std::io::Error| Words(error).to_string();
     let mut stdin = memory("hook-stdin").map_err(|e| say(&e))?;
@@ -98,6 +105,8 @@ fn run_one(hook: &Hook, input: &[u8], watched: Option<BorrowedFd<'_>>) -> Result
             command.env(name, value);
         }
     }
+    // What the caller of the runtime left open, or hands to the container, is not the hook's.
+    process::closes_inherited(&mut command);
     let mut child = command
         .spawn()
         .map_err(|e| format!("fork/exec {}: {}", hook.path().display(), say(&e)))?;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use runc_rs_cgroups::systemd::Unit;
 use serde::{Deserialize, Serialize};
 
 use crate::inherited::Inherited;
+use crate::intel_rdt::Groups;
 use crate::plan::Hooks;
 use crate::seccomp::Listener;
 use crate::sys::credentials::CapabilityMasks;
@@ -35,6 +37,9 @@ pub(crate) struct Record {
     pub(crate) annotations: BTreeMap<String, String>,
     /// The cgroup's directories by controller.
     pub(crate) cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The unit, where systemd made the cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<Unit>,
     /// The cgroup was to be had or not: errors of entering it are forgiven.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) rootless: bool,
@@ -52,6 +57,9 @@ pub(crate) struct Record {
     /// Capabilities of processes that do not name any.
     pub(crate) capabilities: Option<CapabilityMasks>,
     pub(crate) no_new_privileges: bool,
+    /// Its directories in resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) intel_rdt: Option<Groups>,
     /// What processes of `exec` take over.
     #[serde(default)]
     pub(crate) inherited: Inherited,

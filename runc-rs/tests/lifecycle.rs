@@ -319,7 +319,7 @@ fn spec_and_features_print_what_others_read() {
     assert!(again.contains("File config.json exists"), "{again}");
     let features: serde_json::Value = serde_json::from_str(&bundle.call(&["features"]).ok()).unwrap();
     assert_eq!(features["linux"]["cgroup"]["v1"], true);
-    assert_eq!(features["linux"]["cgroup"]["systemd"], false);
+    assert_eq!(features["linux"]["cgroup"]["systemd"], true);
 }
 
 #[test]

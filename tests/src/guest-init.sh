@@ -1,6 +1,6 @@
 #!/bin/sh
 # First process of the guest. Its root is the host's, read only; it lays a tmpfs over it, mounts what a machine with cgroup v2 has,
-# runs $GUEST_DIR/script, tells the exit code, and powers off.
+# runs $GUEST_DIR/script (below systemd where $GUEST_SYSTEMD is set), tells the exit code, and powers off.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
 mount -t proc proc /proc
 mount -t tmpfs -o size=80%,mode=755 tmpfs /mnt
@@ -21,7 +21,8 @@ for d in run tmp var/lib/containers var/lib/containerd var/lib/docker; do
 	mkdir -p $root/$d
 	mount -t tmpfs -o mode=1777,size=80% tmpfs $root/$d
 done
-mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 $root/sys/fs/cgroup
+# For v1, systemd mounts the hierarchies itself.
+[ "$GUEST_SYSTEMD" = v1 ] || mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 $root/sys/fs/cgroup
 mount -t bpf bpf $root/sys/fs/bpf 2>/dev/null
 mkdir -p $root/lib/modules
 mount --bind /usr/lib/uml/modules $root/lib/modules
@@ -33,7 +34,7 @@ stty -F /dev/tty1 raw -echo 2>/dev/null
 exec </dev/null >/dev/tty1 2>&1
 ip link set lo up
 hostname guest
-for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$controller >/sys/fs/cgroup/cgroup.subtree_control; done
+[ -n "$GUEST_SYSTEMD" ] || for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$controller >/sys/fs/cgroup/cgroup.subtree_control; done
 ulimit -n 1048576
 cd /tmp
 bash "$GUEST_DIR/script"
@@ -44,6 +45,8 @@ echo o >/proc/sysrq-trigger
 sleep 5
 INNER
 chmod +x $root/run/guest
+next=/run/guest
+[ -z "$GUEST_SYSTEMD" ] || . $GUEST_DIR/systemd
 mkdir -p $root/run/old
 cd $root && pivot_root . run/old 2>/dev/null || mount --move . /
-exec chroot . /run/guest
+exec chroot . $next

@@ -34,11 +34,30 @@ impl Outcome {
     }
 }
 
+/// What is process 1 of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// A shell script that hands every controller on and runs the test's script.
+    Script,
+    /// systemd with its D-Bus; the test's script is a service of it. cgroup v2.
+    Systemd,
+    /// The same with cgroup v1: systemd's "legacy" layout.
+    SystemdV1,
+}
+
 /// Boots a guest with `memory` MiB, runs `script` as root in `bash`, and powers off. The guest is killed after `limit`.
 ///
 /// # Panics
 /// When User Mode Linux is not installed or can't be started.
 pub fn run(script: &str, memory: u32, limit: Duration) -> Outcome {
+    run_with(Init::Script, script, memory, limit)
+}
+
+/// As [`run`], with this process 1.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with(init: Init, script: &str, memory: u32, limit: Duration) -> Outcome {
     let linux = programs::peer("linux.uml");
     let modules = modules();
     // Not below /tmp: the guest has a /tmp of its own in its overlay, and must find these files where they are here.
@@ -46,10 +65,11 @@ pub fn run(script: &str, memory: u32, limit: Duration) -> Outcome {
         .prefix("guest-")
         .tempdir_in("/var/tmp")
         .expect("a directory in /var/tmp");
-    let init = directory.path().join("init");
+    let first = directory.path().join("init");
     fs::write(directory.path().join("script"), script).expect("write the script");
-    fs::write(&init, include_str!("guest-init.sh")).expect("write the guest's init");
-    fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).expect("chmod the guest's init");
+    fs::write(&first, include_str!("guest-init.sh")).expect("write the guest's init");
+    fs::write(directory.path().join("systemd"), include_str!("guest-systemd.sh")).expect("write systemd's set-up");
+    fs::set_permissions(&first, fs::Permissions::from_mode(0o755)).expect("chmod the guest's init");
 
     let mut guest = Command::new(linux);
     guest
@@ -57,10 +77,22 @@ pub fn run(script: &str, memory: u32, limit: Duration) -> Outcome {
         .args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null"]);
     guest
         .args(["con0=null,fd:2", "con1=null,fd:1"])
-        .arg(format!("init={}", init.display()));
+        .arg(format!("init={}", first.display()));
     guest
         .arg(format!("GUEST_DIR={}", directory.path().display()))
         .arg(format!("GUEST_MODULES={modules}"));
+    match init {
+        Init::Script => {}
+        Init::Systemd => drop(guest.args(["GUEST_SYSTEMD=v2", "systemd.unified_cgroup_hierarchy=1"])),
+        Init::SystemdV1 => {
+            guest.args([
+                "GUEST_SYSTEMD=v1",
+                "systemd.unified_cgroup_hierarchy=0",
+                "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+            ]);
+            guest.arg("systemd.legacy_systemd_cgroup_controller=1");
+        }
+    }
     // The guest's memory is a file in TMPDIR: on tmpfs, or it is written to disk.
     guest
         .env("TMPDIR", "/dev/shm")

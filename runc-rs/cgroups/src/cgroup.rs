@@ -10,7 +10,7 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::dir::{Dir, children};
 use crate::error::{Error, Result};
-use crate::host::{Driver, Host, Mode};
+use crate::host::{Host, Mode};
 use crate::systemd::{Manager, Unit};
 
 mod apply;
@@ -18,6 +18,7 @@ mod freezer;
 mod prepare;
 mod scope;
 mod sub;
+mod update;
 
 pub use freezer::FreezerState;
 
@@ -38,8 +39,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// [`Error::NoDevices`] on a host with v1 controllers that lacks the devices controller.
-    pub fn new(host: &Host, path: &Path, driver: Driver) -> Result<Self> {
-        let Driver::Cgroupfs = driver;
+    pub fn new(host: &Host, path: &Path) -> Result<Self> {
         let paths: BTreeMap<String, PathBuf> = host.directories(path).into_iter().collect();
         if host.mode() != Mode::V2 && !paths.contains_key("devices") {
             return Err(Error::NoDevices);
@@ -53,7 +53,7 @@ impl Cgroup {
     /// As [`Self::new`]; [`Error::SliceName`].
     pub fn of_unit(host: &Host, unit: Unit, manager: &Manager) -> Result<Self> {
         let path = Path::new("/").join(manager.control_group()).join(unit.path()?);
-        let mut cgroup = Self::new(host, &path, Driver::Cgroupfs)?;
+        let mut cgroup = Self::new(host, &path)?;
         cgroup.unit = Some(unit);
         Ok(cgroup)
     }
@@ -175,21 +175,29 @@ impl Cgroup {
             .try_for_each(|d| enter(d, pid))
     }
 
-    /// Puts limits in force: those that `resources` names, the others stay as they are. For a new container before its process
-    /// enters, and for `update`.
+    /// Puts limits in force by the cgroup's files: those that `resources` names, the others stay as they are. For a new container before
+    /// its process enters; see [`Self::update`] for one that runs.
     ///
     /// Device rules replace all earlier ones; absent or empty, they are left alone. The caller appends
     /// [`crate::devices::default_rules`] where the container is to have them.
     ///
-    /// A cgroup that systemd made is limited by way of systemd first, then by its files.
-    ///
     /// # Errors
-    /// See [`crate::plan::plan`]; and what the kernel or systemd refuses.
+    /// See [`crate::plan::plan`]; and what the kernel refuses. What was set until then stays.
     pub fn set(&self, resources: &LinuxResources) -> Result<()> {
         match &self.unit {
-            Some(unit) => scope::set(self, unit, resources),
+            Some(_) => apply::set(self, &scope::rounded(resources)),
             None => apply::set(self, resources),
         }
+    }
+
+    /// Changes the limits of a container that runs: all that `resources` names, or, when one is refused, none (device rules, which come
+    /// last, take nothing else with them). A cgroup of systemd's is limited by way of systemd first, then by its files. Of quota and
+    /// period the one that is not named stays in force.
+    ///
+    /// # Errors
+    /// As [`Self::set`]; and what systemd refuses.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        update::update(self, resources)
     }
 
     /// The processes in this cgroup and all below it, in no order, each once.

@@ -205,10 +205,10 @@ pub fn changes_v1(current: &str, policy: &Policy) -> Vec<(&'static str, String)>
 }
 
 /// The rules that every container gets after its own: making any device node, and using the handful that the OCI runtime spec
-/// promises ("Default Devices"), pseudo terminals and the console.
+/// promises ("Default Devices") and pseudo terminals. The machine's console (5:1) is not among them: a container's is a terminal.
 pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
     use LinuxDeviceType::{B, C};
-    let rows: [(LinuxDeviceType, Option<i64>, Option<i64>, &str); 11] = [
+    let rows: [(LinuxDeviceType, Option<i64>, Option<i64>, &str); 10] = [
         (C, None, None, "m"),
         (B, None, None, "m"),
         (C, Some(1), Some(3), "rwm"), // null
@@ -219,7 +219,6 @@ pub fn default_rules() -> Vec<LinuxDeviceCgroup> {
         (C, Some(5), Some(0), "rwm"), // tty
         (C, Some(5), Some(2), "rwm"), // ptmx
         (C, Some(136), None, "rwm"),  // pts
-        (C, Some(5), Some(1), "rwm"), // console
     ];
     rows.into_iter()
         .map(|(typ, major, minor, access)| rule(true, typ, major, minor, access))

@@ -19,15 +19,6 @@ pub enum Mode {
     V2,
 }
 
-/// Who makes the directories of [`crate::Cgroup::new`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Driver {
-    /// This crate makes the directories itself.
-    #[default]
-    Cgroupfs,
-}
-
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hierarchy {
@@ -175,6 +166,21 @@ impl Host {
         }
         directories
     }
+}
+
+/// The cgroup2 directory that a process is in.
+///
+/// # Errors
+/// As [`Host::detect`]; a process that is gone; [`Error::NotMounted`] on a host without cgroup2.
+pub fn unified_of(pid: i32) -> Result<PathBuf> {
+    let file = PathBuf::from(format!("/proc/{pid}/cgroup"));
+    let own = fs::read_to_string(&file).map_err(Error::io("read", &file))?;
+    let mountinfo = Path::new("/proc/self/mountinfo");
+    let mountinfo = fs::read_to_string(mountinfo).map_err(Error::io("read", mountinfo))?;
+    let host = Host::parse(&mountinfo, &own)?;
+    let v2 = host.v2.ok_or(Error::NotMounted)?;
+    let own = v2.own.strip_prefix(&v2.root).unwrap_or(&v2.own);
+    Ok(v2.mountpoint.join(clean_relative(own)))
 }
 
 /// The cgroup of a container: `linux.cgroupsPath` of its config, or, when that is absent or empty, its id (relative, so below

@@ -13,10 +13,10 @@
 //! is what `clone3(CLONE_INTO_CGROUP)`, `cgroup.kill` and cgroup namespaces want.
 //!
 //! ```no_run
-//! use runc_rs_cgroups::{Cgroup, Driver, Host, host::container_path};
+//! use runc_rs_cgroups::{Cgroup, Host, host::container_path};
 //! # fn main() -> runc_rs_cgroups::Result<()> {
 //! let host = Host::detect()?;
-//! let cgroup = Cgroup::new(&host, &container_path(None, "c1"), Driver::Cgroupfs)?;
+//! let cgroup = Cgroup::new(&host, &container_path(None, "c1"))?;
 //! cgroup.create()?;
 //! # let resources = Default::default();
 //! cgroup.set(&resources)?; // limits first,
@@ -53,6 +53,6 @@ pub mod systemd;
 pub use cgroup::{Cgroup, FreezerState};
 pub use dir::is_cgroup;
 pub use error::{Error, Result};
-pub use host::{Driver, Host, Mode};
+pub use host::{Host, Mode};
 pub use oom::OomNotifier;
 pub use stats::Stats;

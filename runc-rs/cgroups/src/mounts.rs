@@ -105,7 +105,6 @@ pub fn plan(host: &Host, cgroup: &Cgroup, cgroup_namespace: bool) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Driver;
     use std::path::Path;
 
     fn host() -> Host {
@@ -121,7 +120,7 @@ mod tests {
     #[test]
     fn v1_without_a_namespace_binds_the_own_directories() {
         let host = host();
-        let cgroup = Cgroup::new(&host, Path::new("/c"), Driver::Cgroupfs).unwrap();
+        let cgroup = Cgroup::new(&host, Path::new("/c")).unwrap();
         let steps = plan(&host, &cgroup, false);
         assert_eq!(steps[0], Step::Tmpfs);
         let bind = Step::Bind {
@@ -141,7 +140,7 @@ mod tests {
     #[test]
     fn v1_with_a_namespace_mounts_anew() {
         let host = host();
-        let cgroup = Cgroup::new(&host, Path::new("/c"), Driver::Cgroupfs).unwrap();
+        let cgroup = Cgroup::new(&host, Path::new("/c")).unwrap();
         let steps = plan(&host, &cgroup, true);
         assert!(steps.contains(&Step::Cgroup1 {
             target: "systemd".into(),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{LinuxDeviceType, LinuxResources};
 use runc_rs_cgroups::devices::{default_rules, rule};
 use runc_rs_cgroups::oom::OomEvent;
-use runc_rs_cgroups::{Cgroup, Driver, Error, FreezerState, Host, Mode, OomNotifier, Stats};
+use runc_rs_cgroups::{Cgroup, Error, FreezerState, Host, Mode, OomNotifier, Stats};
 use serde_json::json;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -31,7 +31,7 @@ impl Scratch {
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
-        let cgroup = Cgroup::new(&Host::detect().unwrap(), Path::new(&name), Driver::Cgroupfs).unwrap();
+        let cgroup = Cgroup::new(&Host::detect().unwrap(), Path::new(&name)).unwrap();
         assert!(!cgroup.exists());
         cgroup.create().unwrap();
         Self {
@@ -449,13 +449,13 @@ fn what_was_made_goes_again_when_creation_fails() {
     let host = Host::detect().unwrap();
     let top = format!("/runc-rs-test-fail-{}", std::process::id());
     let path = format!("{top}/a\nb");
-    let cgroup = Cgroup::new(&host, Path::new(&path), Driver::Cgroupfs).unwrap();
+    let cgroup = Cgroup::new(&host, Path::new(&path)).unwrap();
     let error = cgroup.create().unwrap_err().to_string();
     assert!(
         error.starts_with("mkdir /sys/fs/cgroup/") && error.ends_with(": invalid argument"),
         "{error}"
     );
-    let parent = Cgroup::new(&host, Path::new(&top), Driver::Cgroupfs).unwrap();
+    let parent = Cgroup::new(&host, Path::new(&top)).unwrap();
     assert!(!parent.exists());
 }
 

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::dump::{DESCRIPTORS, Directories};
 use super::request::{Kind, inherit_fd, opts, pair, request};
-use super::session::{Notification, Session, Start, version};
+use super::session::{Notification, Session, Start, Stdio, version};
 use super::wire::Writer;
 use super::{RestoreOptions, external, mountpoints};
 use crate::create::{Prepared, Undo, announce, first_record, hand_over, hook_state, open_pidfd, prepare, streams};
@@ -34,6 +34,7 @@ pub(crate) fn restore(root: &Path, id: &str, mut options: RestoreOptions) -> Res
     let mut undo = Undo {
         directory,
         cgroup: None,
+        resctrl: Vec::new(),
         pid: None,
         poststop: None,
     };
@@ -99,7 +100,10 @@ fn build(
     let (pid_file, pidfd_socket) = (options.create.pid_file.clone(), options.create.pidfd_socket.clone());
     let stdio = streams(options.create.io);
     let session = Session::start(&Start {
-        stdio: stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd)),
+        stdio: match &stdio {
+            Some(fds) => Stdio::Fds(fds.each_ref().map(AsFd::as_fd)),
+            None => Stdio::Inherit,
+        },
         files: &files,
         prepare: Some(&|| {
             mountpoints::prepare(&prepared.plan, &at)?;
@@ -172,7 +176,7 @@ fn restore_options(
     let plan = &prepared.plan;
     let annotations = prepared.spec.annotations().as_ref();
     let annotation = annotations
-        .and_then(|all| all.get("org.criu.config"))
+        .and_then(|all| all.get(super::CONFIG_ANNOTATION))
         .map(String::as_str);
     let mut message = directories.common_options(&options.common, LOG, annotation);
     message

@@ -44,7 +44,8 @@ fn run(root: BorrowedFd<'_>, plan: &MountPlan, steps: &[CgroupStep]) -> Result<(
                 )
                 .step(|| "mount tmpfs")?;
                 attach(&tree, &base).step(|| "move_mount")?;
-                base = inroot::open(root, &plan.destination, OFlags::PATH).step(|| "open the tmpfs")?;
+                // The mount itself, not its name: that may be another's by now.
+                base = tree.try_clone().step(|| "dup of the tmpfs")?;
                 top = Some(tree);
             }
             CgroupStep::Directory { target } => {

@@ -4,7 +4,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{self, FileType, Gid, OFlags, Uid};
+use rustix::fs::{self, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -24,11 +24,18 @@ pub(crate) struct Pty {
 
 /// A new pseudo terminal of the devpts at `/dev/pts` beneath `root`.
 pub(crate) fn open(root: BorrowedFd<'_>, size: Option<(u16, u16)>) -> Result<Pty, Fail> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY;
-    let master = inroot::open_no_links(root, Path::new("/dev/pts/ptmx"), flags).step(|| "open /dev/pts/ptmx")?;
+    let look = OFlags::PATH | OFlags::DIRECTORY;
+    let devpts = inroot::open_no_links(root, Path::new("/dev/pts"), look).step(|| "open /dev/pts")?;
+    // Looked at before anything in it is opened: to open a device of the image's choice may be an act by itself.
+    if !is_on(&devpts, DEVPTS_MAGIC).step(|| "statfs of /dev/pts")? {
+        return Err(Fail::new("/dev/pts is not the container's devpts"));
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let master = fs::openat2(&devpts, c"ptmx", flags, Mode::empty(), how).step(|| "open /dev/pts/ptmx")?;
     let stat = fs::fstat(&master).step(|| "stat of /dev/pts/ptmx")?;
     let real = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == fs::makedev(5, 2);
-    if !real || !is_on(&master, DEVPTS_MAGIC).step(|| "statfs of /dev/pts/ptmx")? {
+    if !real {
         return Err(Fail::new("/dev/pts/ptmx is not the pseudo terminal multiplexer"));
     }
     unlockpt(&master).step(|| "unlock the pseudo terminal")?;

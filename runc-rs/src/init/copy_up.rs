@@ -50,6 +50,10 @@ fn copy_directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> io::R
             FileType::RegularFile => {
                 let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let source = fs::openat(from, name, read, Mode::empty())?;
+                // Not what was seen, if somebody renames beside us: a device would never end.
+                if FileType::from_raw_mode(fs::fstat(&source)?.st_mode) != FileType::RegularFile {
+                    return Err(Errno::AGAIN.into());
+                }
                 let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let target = fs::openat(to, name, write, mode)?;
                 io::copy(

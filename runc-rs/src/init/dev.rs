@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
@@ -49,7 +49,7 @@ fn make_node(parent: &OwnedFd, name: &OsStr, node: &DeviceNode) -> io::Result<()
         Err(Errno::EXIST) => {
             let stat = fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
             // The image brought the very node: its mode and owner are set below. Anything else in its place is an error.
-            if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != number {
+            if FileType::from_raw_mode(stat.st_mode) != kind || (kind != FileType::Fifo && stat.st_rdev != number) {
                 return Err(Errno::EXIST.into());
             }
         }
@@ -57,14 +57,19 @@ fn make_node(parent: &OwnedFd, name: &OsStr, node: &DeviceNode) -> io::Result<()
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = fs::openat(parent, name, flags, Mode::empty())?;
+    let stat = fs::fstat(&made)?;
+    // The name may have been given to something else meanwhile, where the directory is a volume that others write to.
+    if FileType::from_raw_mode(stat.st_mode) != kind || (kind != FileType::Fifo && stat.st_rdev != number) {
+        return Err(Errno::EXIST.into());
+    }
     if node.uid != 0 || node.gid != 0 {
         let (uid, gid) = (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)));
         fs::chownat(&made, c"", uid, gid, AtFlags::EMPTY_PATH)?;
     }
-    if fs::fstat(&made)?.st_mode & 0o7777 != node.mode {
-        // The directory's default ACL may have taken bits away. By name: modes cannot be set through O_PATH. The name is of
-        // a node that was just seen, and chmodat follows a link only inside a directory the container cannot reach yet.
-        fs::chmodat(parent, name, mode, AtFlags::empty())?;
+    if stat.st_mode & 0o7777 != node.mode {
+        // The directory's default ACL may have taken bits away. Modes cannot be set through O_PATH, so through the host's `/proc`,
+        // which is the one still in place; never by name.
+        fs::chmod(format!("/proc/self/fd/{}", made.as_raw_fd()), mode)?;
     }
     Ok(())
 }

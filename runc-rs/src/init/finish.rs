@@ -86,9 +86,9 @@ pub(crate) fn reset_affinity() {
 
 /// Privileges down to what the plan grants, and into the working directory.
 pub(crate) fn drop_privileges(plan: &ProcessPlan) -> Result<(), Fail> {
-    if let Some(masks) = &plan.capabilities {
-        credentials::limit_bounding_set(masks.bounding).step(|| "unable to apply bounding set")?;
-    }
+    // A configuration that says nothing of capabilities grants none: the caller's, inheritable ones included, are not the container's.
+    let masks = plan.capabilities.unwrap_or_default();
+    credentials::limit_bounding_set(masks.bounding).step(|| "unable to apply bounding set")?;
     credentials::keep_capabilities(true).step(|| "unable to set keep caps")?;
     own_streams(plan.uid)?;
     set_groups(&plan.groups)?;
@@ -106,15 +106,15 @@ pub(crate) fn drop_privileges(plan: &ProcessPlan) -> Result<(), Fail> {
     }
     check_cwd()?;
     credentials::keep_capabilities(false).step(|| "unable to clear keep caps")?;
-    if let Some(masks) = &plan.capabilities {
-        credentials::set_capabilities(masks).step(|| "unable to apply caps")?;
-        credentials::set_ambient(masks.ambient).map_err(|(capability, error)| {
-            Fail(format!(
-                "unable to apply ambient capability {capability}: {}",
-                Words(&error)
-            ))
-        })?;
-    }
+    credentials::set_capabilities(&masks).step(|| "unable to apply caps")?;
+    credentials::set_ambient(masks.ambient).map_err(|(capability, error)| {
+        Fail(format!(
+            "unable to apply ambient capability {capability}: {}",
+            Words(&error)
+        ))
+    })?;
+    // A change of ids sets it to `fs.suid_dumpable`, which an administrator may have opened.
+    process::set_dumpable(false).step(|| "prctl PR_SET_DUMPABLE")?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask & 0o7777));
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::hooks::HookState;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::spawn::Birth;
+use crate::sys::environment::Area;
 use crate::sys::{mounts as sys, process, scheduling};
 
 /// Everything the child of `exec` needs.
@@ -35,6 +36,8 @@ pub(crate) struct JoinContext<'a> {
     /// Where the filter's listener goes.
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) state: HookState<'a>,
+    /// Where the caller's environment lies in memory.
+    pub(crate) environment: Area,
 }
 
 /// Runs the child of `exec`. Never returns.
@@ -54,7 +57,7 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     let mut keep: Vec<RawFd> = vec![context.channel.as_fd().as_raw_fd(), context.init.as_raw_fd()];
     keep.extend(context.listener.iter().map(AsRawFd::as_raw_fd));
     keep.extend(context.stdio.iter().flatten().map(AsRawFd::as_raw_fd));
-    quarantine(&with_preserved(keep, context.preserve_fds), true)?;
+    quarantine(&with_preserved(keep, context.preserve_fds), context.environment, true)?;
     enter_cgroup(context, birth)?;
     finish::set_rlimits(plan)?;
     sys::setns(&context.init, context.namespaces).step(|| "setns to the container's namespaces")?;
@@ -76,13 +79,9 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     set_streams(console.as_ref(), context.stdio.as_ref(), plan.uid)?;
     finish::set_labels(plan)?;
     finish::set_scheduling(plan)?;
-    let pid = match (
-        &context.listener,
-        context.listener.is_some().then(|| context.channel.receive()),
-    ) {
-        (Some(_), Some(Ok(Some(Message::Go(pid))))) => pid,
-        (None, _) => 0,
-        _ => return Err(Fail::new("the parent is gone")),
+    let pid = match &context.listener {
+        Some(_) => ask(context, &Message::TellPid)?,
+        None => 0,
     };
     let handover = handover(context.seccomp, context.listener.as_ref(), pid, &context.state);
     let program = restrict(plan, context.seccomp, handover.as_ref())?;
@@ -93,13 +92,24 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     Err(program.execute(context.preserve_fds))
 }
 
+/// Has the parent do something; its answer is our process id in its namespace.
+fn ask(context: &JoinContext<'_>, what: &Message) -> Result<i32, Fail> {
+    context.channel.send(what).step(|| "ask the parent")?;
+    match context.channel.receive().step(|| "wait for the parent")? {
+        Some(Message::Go(pid)) => Ok(pid),
+        _ => Err(Fail::new("the parent is gone")),
+    }
+}
+
 /// Into the container's cgroup, on the processors asked for before and after.
 fn enter_cgroup(context: &JoinContext<'_>, birth: Birth) -> Result<(), Fail> {
     let affinity = &context.plan.cpu_affinity;
     if !affinity.initial.is_empty() {
         scheduling::set_affinity(&affinity.initial).step(|| "error setting initial CPU affinity")?;
     }
-    context.cgroup_files.enter(birth)?;
+    if context.cgroup_files.enter(birth)? {
+        ask(context, &Message::EnterCgroup)?;
+    }
     if !affinity.last.is_empty() {
         scheduling::set_affinity(&affinity.last).step(|| "error setting CPU affinity")?;
     } else if affinity.is_empty() {

@@ -12,6 +12,7 @@ pub(crate) mod finish;
 pub(crate) mod join;
 mod mask;
 pub(crate) mod mount;
+mod mountinfo;
 pub(crate) mod namespaces;
 mod passwd;
 mod procfs;
@@ -31,6 +32,7 @@ use crate::plan::Plan;
 use crate::seccomp::{Filter, Handover};
 use crate::sources::Source;
 use crate::spawn::Birth;
+use crate::sys::environment::Area;
 use crate::sys::{credentials, mounts as sys, process};
 use fail::{Fail, Step};
 
@@ -60,6 +62,8 @@ pub(crate) struct Context<'a> {
     /// Where the filter's listener goes.
     pub(crate) listener: Option<OwnedFd>,
     pub(crate) hook_state: HookState<'a>,
+    /// Where the caller's environment lies in memory.
+    pub(crate) environment: Area,
     pub(crate) progress: Progress,
 }
 
@@ -159,32 +163,57 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// Those of Intel RDT.
+    pub(crate) resctrl: Vec<CString>,
     /// A file that may not be written is passed over.
     pub(crate) forgive: bool,
+    /// systemd can put a process there that may not go by itself: a user may move it only where its old place is his, too.
+    pub(crate) manager: bool,
+    /// Whose cgroup to enter on v2 instead, when the container's takes no processes any more.
+    pub(crate) fallback: Option<i32>,
 }
 
 impl CgroupFiles {
     /// Moves the calling process into the cgroup; on v2 only when it was not born there.
-    fn enter(&self, birth: Birth) -> Result<(), Fail> {
+    ///
+    /// Whether it may not, and a manager can put it there (see [`Self::manager`]).
+    fn enter(&self, birth: Birth) -> Result<bool, Fail> {
         use rustix::fs::{CWD, OFlags, openat};
         use rustix::io::Errno;
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
+        let mut refused = false;
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
-            let entered = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|fd| rustix::io::write(&fd, b"0"));
+            let enter = |file: &CString| {
+                let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+                rustix::io::write(&fd, b"0")
+            };
+            let entered = match (enter(file), self.fallback) {
+                // Its controllers were handed on to cgroups beneath it: those alone may have processes.
+                (Err(error @ (Errno::BUSY | Errno::OPNOTSUPP)), Some(pid)) => {
+                    crate::cgroup::file_of(pid).map_or(Err(error), |file| enter(&file))
+                }
+                (entered, _) => entered,
+            };
             match entered {
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.manager => refused = true,
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
                 result => drop(result.step(step)?),
             }
         }
-        Ok(())
+        for file in &self.resctrl {
+            let step = || format!("intelrdt: unable to add the process by {}", file.to_string_lossy());
+            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+            rustix::io::write(&fd, b"0").step(step)?;
+        }
+        Ok(refused)
     }
 }
 
-/// First steps of every child: only the descriptors in `keep` stay open, signals are as in a fresh program, and with `hide` no process of
-/// a container may trace it or read its memory when it joins.
-pub(crate) fn quarantine(keep: &[RawFd], hide: bool) -> Result<(), Fail> {
+/// First steps of every child: the caller's environment is gone, only the descriptors in `keep` stay open, signals are as in a fresh
+/// program, and with `hide` no process of a container may trace it or read its memory when it joins.
+pub(crate) fn quarantine(keep: &[RawFd], environment: Area, hide: bool) -> Result<(), Fail> {
+    environment.wipe();
     process::close_all_but(keep).step(|| "close_range")?;
     process::reset_signals();
     if hide {
@@ -226,7 +255,7 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
         needed.sort_unstable();
         context.progress.clocks.replace(Some(clocks));
     }
-    quarantine(&needed, context.hide)?;
+    quarantine(&needed, context.environment, context.hide)?;
     rustix::process::umask(Mode::empty());
     if plan.namespaces.in_user_namespace() {
         // What only the host's root may do comes before the user namespace.
@@ -323,11 +352,17 @@ fn run_hooks(context: &Context<'_>) -> Result<(), Fail> {
     context.channel.send(&Message::RunHooks).step(|| "ask for the hooks")?;
     let pid = context.wait_go()?;
     context.progress.pid.set(pid);
-    let state = HookState {
-        pid,
-        ..context.hook_state.clone()
-    };
+    let state = state_inside(context, crate::Status::Creating);
     hooks::run("createContainer", &hooks.create_container, &state).map_err(|error| Fail(error.to_string()))
+}
+
+/// The state for hooks in the container's namespaces: they see this process by the number that it has there.
+fn state_inside<'a>(context: &Context<'a>, status: crate::Status) -> HookState<'a> {
+    HookState {
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        status,
+        ..context.hook_state.clone()
+    }
 }
 
 pub(crate) fn join_keyring(name: &CString) -> Result<(), Fail> {
@@ -369,11 +404,7 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     }
     let hooks = &context.plan.hooks.start_container;
     if !hooks.is_empty() {
-        let state = HookState {
-            pid: context.progress.pid.get(),
-            status: crate::Status::Created,
-            ..context.hook_state.clone()
-        };
+        let state = state_inside(context, crate::Status::Created);
         if let Err(error) = hooks::run("startContainer", hooks, &state) {
             let text = error.to_string();
             // Whoever started us waits for it; somebody who has left meanwhile does not.

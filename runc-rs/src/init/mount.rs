@@ -4,14 +4,14 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{self, CWD, FileType, OFlags};
+use rustix::fs::{self, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount,
+    open_tree, unmount,
 };
 
 use super::copy_up;
@@ -38,7 +38,7 @@ const ALLOWED_IN_PROC: [&str; 11] = [
 ];
 
 /// The longest value `fsconfig` takes.
-const FSCONFIG_LIMIT: usize = 255;
+pub(crate) const FSCONFIG_LIMIT: usize = 255;
 
 /// Puts `tree` (a detached mount) on `destination`.
 pub(crate) fn attach(tree: impl AsFd, destination: impl AsFd) -> rustix::io::Result<()> {
@@ -95,6 +95,13 @@ pub(crate) fn change(fd: impl AsFd, change: AttrChange, recursive: bool) -> io::
 /// Whether `fd` is on a filesystem of this magic number.
 pub(crate) fn is_on(fd: impl AsFd, magic: i64) -> io::Result<bool> {
     Ok(fs::fstatfs(fd)?.f_type == magic)
+}
+
+/// Whether `fd` is the root of a procfs, not some directory of it.
+fn is_proc_root(fd: impl AsFd) -> io::Result<bool> {
+    /// `PROC_ROOT_INO` of the kernel's `<linux/proc_fs.h>`.
+    const ROOT_INODE: u64 = 1;
+    Ok(is_on(&fd, PROC_MAGIC)? && fs::fstat(&fd)?.st_ino == ROOT_INODE)
 }
 
 /// `PROC_SUPER_MAGIC`.
@@ -157,8 +164,12 @@ fn bind(
     } else {
         Make::File
     };
-    let destination = open_destination(root, plan, make)?;
-    if plan.destination == Path::new("/proc") && !is_on(&tree, PROC_MAGIC).step(|| "statfs of the source")? {
+    let destination = if plan.destination == Path::new("/proc") {
+        ordinary_directory(root, plan, "proc")?
+    } else {
+        open_destination(root, plan, make)?
+    };
+    if plan.destination == Path::new("/proc") && !is_proc_root(&tree).step(|| "statfs of the source")? {
         return Err(Fail(format!(
             "{:?} cannot be mounted because it is not of type proc",
             "/proc"
@@ -258,6 +269,12 @@ pub(crate) fn open_destination(root: BorrowedFd<'_>, plan: &MountPlan, make: Mak
     Ok(destination)
 }
 
+/// The permissions of a directory that is there: a tmpfs over it takes them. One that has to be made is writable by all, as the kernel makes it.
+fn mode_of(root: BorrowedFd<'_>, path: &Path) -> Option<u32> {
+    let directory = inroot::open(root, path, OFlags::PATH).ok()?;
+    Some(fs::fstat(directory).ok()?.st_mode & 0o7777)
+}
+
 fn filesystem(
     root: BorrowedFd<'_>,
     plan: &MountPlan,
@@ -265,6 +282,12 @@ fn filesystem(
     source: &str,
     prepared: Option<&Source>,
 ) -> Result<OwnedFd, Fail> {
+    let given = |data: &String| data.split(',').any(|option| option.starts_with("mode="));
+    let existing = if fstype == "tmpfs" && !plan.options.data.iter().any(given) {
+        mode_of(root, &plan.destination)
+    } else {
+        None
+    };
     let destination = if matches!(fstype, "proc" | "sysfs") {
         ordinary_directory(root, plan, fstype)?
     } else {
@@ -283,18 +306,17 @@ fn filesystem(
         .flat_map(|d| d.split(','))
         .map(str::to_owned)
         .collect();
-    if fstype == "tmpfs" && !data.iter().any(|option| option.starts_with("mode=")) {
-        let mode = fs::fstat(&destination).step(|| "stat of the destination")?.st_mode & 0o7777;
-        data.push(format!("mode={mode:o}"));
-    }
-    if data.iter().any(|option| {
+    data.extend(existing.map(|mode| format!("mode={mode:o}")));
+    let long = |option: &String| {
         option
             .split_once('=')
             .is_some_and(|(_, value)| value.len() > FSCONFIG_LIMIT)
-    }) {
-        return classic(root, plan, fstype, source, &data, &destination);
-    }
-    let tree = new_instance(fstype, source, &data, plan)?;
+    };
+    let tree = if data.iter().any(long) {
+        classic(root, fstype, source, &data, plan)?
+    } else {
+        new_instance(fstype, source, &data, plan)?
+    };
     if let Some(Source::UserNamespace(userns)) = prepared {
         map_ids(&tree, userns, false).step(|| format!("failed to set MOUNT_ATTR_IDMAP on {fstype}"))?;
     }
@@ -330,36 +352,57 @@ fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -
     set_options(&context, data.iter().map(String::as_str))?;
     set_options(&context, plan.options.superblock.iter().copied())?;
     fsconfig_create(&context).step(|| format!("fsconfig create {fstype}"))?;
-    let mut attr = plan.options.attr.set | plan.options.recursive_attr.set;
-    if plan.read_only_at_the_end() || plan.options.copy_up {
-        attr &= !sys::ATTR_RDONLY;
-    }
+    let attr = initial_attributes(plan);
     let flags = MountAttrFlags::from_bits_retain(u32::try_from(attr).unwrap_or(0));
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).step(|| "fsmount")
 }
 
-/// `mount(2)`, for values that are too long for `fsconfig`. The destination is named through the host's `/proc`, which is
-/// still the one in place, and through a descriptor.
+/// What a new mount has from the start. Read-only comes last where something is still to be made in it.
+fn initial_attributes(plan: &MountPlan) -> u64 {
+    let attr = plan.options.attr.set | plan.options.recursive_attr.set;
+    if plan.read_only_at_the_end() || plan.options.copy_up {
+        attr & !sys::ATTR_RDONLY
+    } else {
+        attr
+    }
+}
+
+/// `mount(2)`, for values that are too long for `fsconfig`; the result is detached, as from [`new_instance`].
+///
+/// It takes a place with a name. That is a tmpfs of our own which covers the root for the time of the call: nobody else can put anything
+/// in the way there. The host's `/proc`, which is still the one in place, leads to it by descriptor.
 fn classic(
     root: BorrowedFd<'_>,
-    plan: &MountPlan,
     fstype: &str,
     source: &str,
     data: &[String],
-    destination: &OwnedFd,
+    plan: &MountPlan,
 ) -> Result<OwnedFd, Fail> {
-    let text = |value: &str| CString::new(value).map_err(|_| Fail::new("an option contains a NUL byte"));
-    let target = text(&format!("/proc/self/fd/{}", destination.as_raw_fd()))?;
-    sys::mount(&text(source)?, &target, &text(fstype)?, 0, &text(&data.join(","))?).step(|| "mount")?;
-    // What was just mounted covers `destination`: open it anew, through the mount.
-    let path = CString::new(plan.destination.as_os_str().as_bytes()).map_err(|_| Fail::new("NUL byte in a path"))?;
-    let tree = inroot::open(
-        root,
-        Path::new(std::ffi::OsStr::from_bytes(path.as_bytes())),
-        OFlags::PATH,
-    )
-    .step(|| "open the new mount")?;
-    change_attributes(&tree, plan)?;
-    propagate(&tree, plan)?;
+    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).step(|| "fsopen tmpfs")?;
+    fsconfig_create(&context).step(|| "fsconfig create tmpfs")?;
+    let scratch = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).step(|| "fsmount")?;
+    fs::mkdirat(&scratch, c"place", Mode::from_raw_mode(0o700)).step(|| "mkdir")?;
+    let look = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = fs::openat(&scratch, c"place", look, Mode::empty()).step(|| "open the new place")?;
+    attach(&scratch, root).step(|| "move_mount")?;
+    let by_descriptor = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let made = mount_at(&by_descriptor(&place), fstype, source, data)
+        .and_then(|()| open_tree(&scratch, c"place", clone_flags(true)).step(|| "open_tree of the new mount"));
+    unmount(by_descriptor(&scratch), UnmountFlags::DETACH).step(|| "unmount")?;
+    let tree = made?;
+    let set = initial_attributes(plan);
+    change(&tree, AttrChange { set, clear: 0 }, false).step(|| "mount_setattr")?;
     Ok(tree)
+}
+
+fn mount_at(target: &str, fstype: &str, source: &str, data: &[String]) -> Result<(), Fail> {
+    let text = |value: &str| CString::new(value).map_err(|_| Fail::new("an option contains a NUL byte"));
+    sys::mount(
+        &text(source)?,
+        &text(target)?,
+        &text(fstype)?,
+        0,
+        &text(&data.join(","))?,
+    )
+    .step(|| "mount")
 }

@@ -6,10 +6,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use rustix::process::{chdir, chroot, fchdir, pivot_root};
 
 use super::fail::{Fail, Step};
+use super::mountinfo::{self, Entry};
 use super::{cgroup_mount, dev, mask, mount};
 use crate::inroot;
 use crate::plan::Plan;
@@ -119,6 +121,9 @@ impl Rootfs {
 
     /// Makes this tree the root of the process, and takes the host's away.
     pub(crate) fn enter(self, plan: &Plan, no_pivot: bool) -> Result<(), Fail> {
+        if no_pivot {
+            hide_kernel_filesystems(&plan.rootfs)?;
+        }
         fchdir(&self.root).step(|| "fchdir to the root")?;
         if no_pivot {
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
@@ -146,16 +151,42 @@ impl Rootfs {
     }
 }
 
+/// Takes the host's procfs and sysfs out of this mount namespace. Without `pivot_root` they would stay in it, out of sight, and the kernel
+/// would take them for a reason to let a user namespace mount fresh ones, without our masks.
+fn hide_kernel_filesystems(rootfs: &Path) -> Result<(), Fail> {
+    let mounts = mountinfo::own().step(|| "read mountinfo")?;
+    let full = |mount: &&Entry| matches!(mount.fstype.as_str(), "proc" | "sysfs") && mount.root == "/";
+    let hosts = mounts
+        .iter()
+        .filter(full)
+        .filter(|mount| !mount.mountpoint.starts_with(rootfs));
+    // The last ones lie on top.
+    for mount in hosts.rev() {
+        let step = || format!("unmount {}", mount.mountpoint.display());
+        let path = CString::new(mount.mountpoint.as_os_str().as_bytes()).map_err(|_| Fail::new("NUL in mountinfo"))?;
+        match sys::set_propagation(&path, libc::MS_SLAVE | libc::MS_REC) {
+            // Under another one that is gone already.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => continue,
+            result => result.step(step)?,
+        }
+        match unmount(path.as_c_str(), UnmountFlags::DETACH) {
+            // Inherited by a user namespace: it cannot be taken away, only covered.
+            Err(Errno::INVAL | Errno::PERM) => sys::mount(c"tmpfs", &path, c"tmpfs", 0, c"").step(step)?,
+            result => result.step(step)?,
+        }
+    }
+    Ok(())
+}
+
 /// Makes private the mount of this namespace that `path` lies on.
 fn make_parent_private(path: &Path) -> Result<(), Fail> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").step(|| "read mountinfo")?;
-    let mountpoint = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
+    let mounts = mountinfo::own().step(|| "read mountinfo")?;
+    let mountpoint = mounts
+        .iter()
+        .map(|mount| mount.mountpoint.as_path())
         .filter(|mountpoint| path.starts_with(mountpoint))
-        .max_by_key(|mountpoint| mountpoint.len())
-        .unwrap_or("/");
-    let target =
-        CString::new(Path::new(mountpoint).as_os_str().as_bytes()).map_err(|_| Fail::new("NUL in mountinfo"))?;
-    sys::set_propagation(&target, libc::MS_PRIVATE).step(|| format!("making {mountpoint} private"))
+        .max_by_key(|mountpoint| mountpoint.as_os_str().len())
+        .unwrap_or_else(|| Path::new("/"));
+    let target = CString::new(mountpoint.as_os_str().as_bytes()).map_err(|_| Fail::new("NUL in mountinfo"))?;
+    sys::set_propagation(&target, libc::MS_PRIVATE).step(|| format!("making {} private", mountpoint.display()))
 }

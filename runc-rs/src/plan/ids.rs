@@ -38,6 +38,16 @@ pub(crate) fn contains(lines: &str, id: u32) -> bool {
     })
 }
 
+/// The id outside the namespace that stands behind `inside`; none for one that is not mapped.
+pub(crate) fn outside(lines: &str, inside: u32) -> Option<u32> {
+    lines.lines().find_map(|line| {
+        let mut fields = line.split(' ').map(|field| field.parse::<u32>().ok());
+        let (first, host, size) = (fields.next()??, fields.next()??, fields.next()??);
+        let offset = inside.checked_sub(first).filter(|offset| *offset < size)?;
+        host.checked_add(offset)
+    })
+}
+
 /// Whether the lines map `outside`, one id, and nothing else: all that an ordinary user may write himself.
 pub(crate) fn maps_only(lines: &str, outside: u32) -> bool {
     let fields: Vec<&str> = lines.split_whitespace().collect();
@@ -53,6 +63,10 @@ mod tests {
         let map = "0 1000 1\n1 100000 65535\n";
         assert!(contains(map, 0) && contains(map, 1) && contains(map, 65535));
         assert!(!contains(map, 65536) && !contains("", 0));
+        assert_eq!(
+            (outside(map, 0), outside(map, 7), outside(map, 65536)),
+            (Some(1000), Some(100_006), None)
+        );
         assert!(maps_only("5 1000 1\n", 1000));
         assert!(!maps_only("0 1000 2\n", 1000) && !maps_only("0 1001 1\n", 1000) && !maps_only(map, 1000));
     }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Hook, Linux, Spec};
 
 use crate::Error;
+use crate::intel_rdt::Wanted;
 use devices::DeviceNode;
 use ids::IdMaps;
 use mounts::{MountKind, MountPlan};
@@ -53,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) domainname: Option<String>,
     /// Path beneath `/proc/sys` and value.
     pub(crate) sysctl: Vec<(String, String)>,
+    /// A share of cache and memory bandwidth.
+    pub(crate) intel_rdt: Option<Wanted>,
     /// Devices to move into the network namespace.
     pub(crate) net_devices: Vec<NetDevice>,
     pub(crate) process: ProcessPlan,
@@ -109,7 +112,6 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| Error::config("process", "process property must not be empty"))?;
-        refuse_unsupported(linux)?;
         let namespaces = Namespaces::plan(linux.namespaces().as_deref().unwrap_or_default())?;
         let id_maps = id_maps(linux, &namespaces)?;
         let around = mounts::Surroundings {
@@ -121,6 +123,7 @@ impl Plan {
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             mounts.push(mounts::plan_mount(mount, index, around)?);
         }
+        mounts::close_cgroups(&mut mounts, &namespaces);
         let set_up_dev = !mounts.iter().any(|mount: &MountPlan| {
             mount.destination == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
         });
@@ -150,22 +153,13 @@ impl Plan {
             hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
             domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
             sysctl: sysctl::plan_sysctl(linux.sysctl().as_ref(), &namespaces)?,
+            intel_rdt: linux.intel_rdt().as_ref().map(Wanted::plan),
             net_devices: netdevices::plan_net_devices(linux.net_devices().as_ref())?,
             process,
             hooks: Hooks::plan(spec),
             namespaces,
         })
     }
-}
-
-/// What would be promised and not kept is an error, not silence.
-fn refuse_unsupported(linux: &Linux) -> Result<(), Error> {
-    for (there, field) in [(linux.intel_rdt().is_some(), "linux.intelRdt")] {
-        if there {
-            return Err(Error::config(field, "is not supported by this build"));
-        }
-    }
-    Ok(())
 }
 
 fn paths(list: Option<&[String]>) -> Vec<PathBuf> {

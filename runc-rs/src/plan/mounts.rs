@@ -6,7 +6,9 @@ use oci_spec::runtime::Mount;
 
 use super::ids::IdMaps;
 use super::mount_options::MountOptions;
+use super::namespaces::Namespaces;
 use crate::Error;
+use crate::sys::mounts::ATTR_RDONLY;
 
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl MountPlan {
     /// Read-only takes effect after everything beneath the mount has been made.
     pub(crate) fn read_only_at_the_end(&self) -> bool {
         matches!(&self.kind, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs")
-            && (self.options.attr.set | self.options.recursive_attr.set) & crate::sys::mounts::ATTR_RDONLY != 0
+            && (self.options.attr.set | self.options.recursive_attr.set) & ATTR_RDONLY != 0
     }
 }
 
@@ -115,6 +117,26 @@ pub(crate) fn plan_mount(mount: &Mount, index: usize, around: Surroundings<'_>) 
         options,
         id_mapping,
     })
+}
+
+/// In a user namespace the caller's own control groups may belong to the container's root. What shows the host's part of the tree is
+/// read-only then, whatever the configuration says (CVE-2023-25809): the cgroup mount of a container without a cgroup namespace, and what
+/// hangs beneath a read-only `/sys` that was bound with everything in it.
+pub(crate) fn close_cgroups(mounts: &mut [MountPlan], namespaces: &Namespaces) {
+    if !namespaces.in_user_namespace() {
+        return;
+    }
+    for mount in mounts {
+        let options = &mut mount.options;
+        let read_only = options.attr.set & ATTR_RDONLY != 0;
+        match mount.kind {
+            MountKind::Cgroup if !namespaces.has(libc::CLONE_NEWCGROUP) => options.attr.add(ATTR_RDONLY, 0),
+            MountKind::Bind { recursive: true, .. } if read_only && mount.destination == Path::new("/sys") => {
+                options.recursive_attr.add(ATTR_RDONLY, 0);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The mount's own mappings, or with `idmap` or `ridmap` alone those of the container's user namespace.

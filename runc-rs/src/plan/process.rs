@@ -21,7 +21,7 @@ pub(crate) struct ProcessPlan {
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
     pub(crate) umask: u32,
-    /// `None`: the sets stay as they are after the change of user.
+    /// `None`: not said. That is none for a container, and the container's own for a process of `exec`.
     pub(crate) capabilities: Option<CapabilityMasks>,
     /// `RLIMIT_*` number, soft, hard.
     pub(crate) rlimits: Vec<(u32, u64, u64)>,

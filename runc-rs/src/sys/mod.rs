@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod credentials;
+pub(crate) mod environment;
 pub(crate) mod mounts;
 pub(crate) mod net;
 pub(crate) mod process;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Ids far from what distributions hand out.
 const FIRST: u32 = 1_500_000_000;
+const FIRST_RANGE: u32 = 2_000_000_000;
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Puts the private files in place, then becomes the user: FILES UID GROUPS PROGRAM COMMAND...
@@ -34,11 +35,12 @@ pub struct User {
 
 impl User {
     /// How many further ids the user has.
-    pub const RANGE: u32 = 65536;
+    pub const RANGE: u32 = 2048;
 
     pub fn new() -> Self {
-        let uid = FIRST + (std::process::id() % 65536) * 1000 + COUNTER.fetch_add(1, Ordering::Relaxed);
-        let range = FIRST + 200_000_000;
+        // Nobody else's, as long as a process has no more than 64 of them at once.
+        let slot = (std::process::id() % 16384) * 64 + COUNTER.fetch_add(1, Ordering::Relaxed) % 64;
+        let (uid, range) = (FIRST + slot, FIRST_RANGE + slot * Self::RANGE);
         let files = tempfile::Builder::new().prefix("runcrs-user-").tempdir().unwrap();
         fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let home = files.path().join("home");
@@ -114,5 +116,28 @@ impl User {
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
+    }
+}
+
+/// Ends what the user still runs: the pause process of podman, what a failed test left. The ids are nobody else's.
+impl Drop for User {
+    fn drop(&mut self) {
+        let ids = self.range..self.range + Self::RANGE;
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            // Processes come and go meanwhile.
+            let owner = fs::metadata(entry.path()).map_or(0, |stat| std::os::unix::fs::MetadataExt::uid(&stat));
+            let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap_or_default();
+            let uid = line
+                .split_whitespace()
+                .nth(1)
+                .and_then(|uid| uid.parse().ok())
+                .unwrap_or(owner);
+            let pid = entry.file_name().to_string_lossy().parse().ok();
+            if let Some(pid) = pid.filter(|_| uid == self.uid || ids.contains(&uid)) {
+                let pid = rustix::process::Pid::from_raw(pid).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
     }
 }

@@ -13,11 +13,9 @@ use crate::host::Mode;
 use crate::plan::{Controllers, Current, Interface, Missing, Write, plan};
 use crate::{devices, sys};
 
-pub(super) fn set(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
-    let mut dirs = Dirs {
-        cgroup,
-        open: HashMap::new(),
-    };
+/// The writes that put `resources` in force on this cgroup as it is now.
+pub(super) fn planned(dirs: &mut Dirs<'_>, resources: &LinuxResources) -> Result<Vec<Write>> {
+    let cgroup = dirs.cgroup;
     let memory_limit = match (resources.memory(), cgroup.paths.contains_key("memory")) {
         (Some(_), true) => dirs
             .get(Interface::V1, "memory")?
@@ -25,7 +23,12 @@ pub(super) fn set(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
             .unwrap_or(u64::MAX),
         _ => u64::MAX,
     };
-    let writes = plan(resources, &controllers(cgroup)?, Current { memory_limit })?;
+    plan(resources, &controllers(cgroup)?, Current { memory_limit })
+}
+
+pub(super) fn set(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
+    let mut dirs = Dirs::new(cgroup);
+    let writes = planned(&mut dirs, resources)?;
     check_before_update(&mut dirs, resources)?;
     let hybrid = cgroup.mode() == Mode::Hybrid;
     if let (true, Some(unified)) = (
@@ -33,9 +36,6 @@ pub(super) fn set(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
         cgroup.unified(),
     ) {
         prepare::enable_controllers(unified)?;
-    }
-    if let Some(rules) = resources.devices().as_ref().filter(|r| !r.is_empty()) {
-        set_devices(&mut dirs, rules)?;
     }
     let mut again = Vec::new();
     for write in &writes {
@@ -45,16 +45,16 @@ pub(super) fn set(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
         }
     }
     again.into_iter().try_for_each(|write| perform(&mut dirs, write))?;
-    verify_shares(&mut dirs, &writes)
+    verify_shares(&mut dirs, &writes)?;
+    match resources.devices().as_ref().filter(|rules| !rules.is_empty()) {
+        Some(rules) => set_devices(&mut dirs, rules),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what would do harm before any of it is done.
 pub(super) fn check(cgroup: &Cgroup, resources: &LinuxResources) -> Result<()> {
-    let mut dirs = Dirs {
-        cgroup,
-        open: HashMap::new(),
-    };
-    check_before_update(&mut dirs, resources)
+    check_before_update(&mut Dirs::new(cgroup), resources)
 }
 
 /// Which interface each controller has: v1 by its directory, the rest by what cgroup2's parent hands down.
@@ -82,13 +82,21 @@ fn controllers(cgroup: &Cgroup) -> Result<Controllers> {
     Ok(controllers)
 }
 
-struct Dirs<'a> {
+/// The directories of a cgroup, each opened once.
+pub(super) struct Dirs<'a> {
     cgroup: &'a Cgroup,
     open: HashMap<PathBuf, Dir>,
 }
 
-impl Dirs<'_> {
-    fn get(&mut self, interface: Interface, controller: &str) -> Result<&Dir> {
+impl<'a> Dirs<'a> {
+    pub(super) fn new(cgroup: &'a Cgroup) -> Self {
+        Self {
+            cgroup,
+            open: HashMap::new(),
+        }
+    }
+
+    pub(super) fn get(&mut self, interface: Interface, controller: &str) -> Result<&Dir> {
         let key = if interface == Interface::V1 {
             controller
         } else {
@@ -105,7 +113,7 @@ impl Dirs<'_> {
     }
 }
 
-fn perform(dirs: &mut Dirs<'_>, write: &Write) -> Result<()> {
+pub(super) fn perform(dirs: &mut Dirs<'_>, write: &Write) -> Result<()> {
     let dir = dirs.get(write.interface, &write.controller)?;
     let result = match (&write.missing, dir.write(&write.file, &write.value)) {
         (_, Ok(())) => return Ok(()),

@@ -15,7 +15,7 @@ fn the_lists_of_a_usual_container() {
     assert_eq!(writes[0], ("devices.deny", "a".to_owned()));
     assert_eq!(writes[1], ("devices.allow", "c *:* m".to_owned()));
     assert!(writes.contains(&("devices.allow", "c 136:* rwm".to_owned())));
-    assert_eq!(writes.len(), 12);
+    assert_eq!(writes.len(), 11);
 }
 
 #[test]

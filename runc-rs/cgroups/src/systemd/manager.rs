@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bus::address::{self, Address};
 use super::bus::message::Message;
 use super::bus::{BusError, Connection, Value};
+use super::names::Unit;
 use super::properties::Property;
 use crate::error::{Error, Result};
 
@@ -194,6 +195,48 @@ impl Manager {
         self.call("SetUnitProperties", &body).map(drop).map_err(failed)
     }
 
+    /// The properties of a unit that are its type's own.
+    ///
+    /// # Errors
+    /// [`Error::Systemd`], also when there is no such unit.
+    pub fn get(&mut self, unit: &Unit) -> Result<Vec<Property>> {
+        let interface = if unit.is_slice() { "Slice" } else { "Scope" };
+        let interface = Value::Str(format!("{SERVICE}.{interface}"));
+        let path = object_path(&unit.name);
+        let properties = "org.freedesktop.DBus.Properties";
+        let call = self.connection.send(SERVICE, &path, properties, "GetAll", &[interface]);
+        let failed = |source: BusError| Error::Systemd {
+            action: "unable to get unit properties".to_owned(),
+            source: Box::new(source),
+        };
+        let answer = call.and_then(|call| self.connection.answer(call)).map_err(failed)?;
+        let Some(Value::Array(_, pairs)) = answer.body.into_iter().next() else {
+            return Err(failed(BusError::Malformed));
+        };
+        let property = |pair| match pair {
+            Value::Struct(pair) => match <[Value; 2]>::try_from(pair) {
+                Ok([Value::Str(name), Value::Variant(value)]) => Some(Property::new(name, *value)),
+                _ => None,
+            },
+            _ => None,
+        };
+        Ok(pairs.into_iter().filter_map(property).collect())
+    }
+
+    /// Puts a process into a unit's cgroup, or into one below it (`/` is the unit's own). systemd 238.
+    ///
+    /// # Errors
+    /// [`Error::Systemd`], with the kernel's reason when that refuses.
+    pub fn attach(&mut self, unit: &str, below: &Path, pid: i32) -> Result<()> {
+        let pids = Value::Array("u".to_owned(), vec![Value::U32(pid.cast_unsigned())]);
+        let body = [Value::str(unit), Value::str(below.to_string_lossy()), pids];
+        let failed = |source: BusError| Error::Systemd {
+            action: format!("unable to attach process {pid} to unit {unit:?}"),
+            source: Box::new(source),
+        };
+        self.call("AttachProcessesToUnit", &body).map(drop).map_err(failed)
+    }
+
     /// Stops a unit, waits for that, and has systemd forget it, also when it failed. A unit that is gone already is a success.
     ///
     /// # Errors
@@ -251,6 +294,20 @@ fn places(scope: Scope, root: bool, env: impl Fn(&str) -> Option<String>) -> Pla
     }
 }
 
+/// Where a unit is as an object: letters and digits stand for themselves, every other byte is `_` and two hexadecimal digits, and so
+/// is a digit at the beginning.
+fn object_path(unit: &str) -> String {
+    let mut path = format!("{OBJECT}/unit/");
+    for (at, byte) in unit.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
 /// `a(sv)`.
 fn pairs(properties: &[Property]) -> Value {
     let pair = |property: &Property| {
@@ -281,6 +338,12 @@ mod tests {
         ] {
             assert_eq!(number(text), expected);
         }
+    }
+
+    #[test]
+    fn units_are_objects() {
+        assert_eq!(object_path("a-1.scope"), "/org/freedesktop/systemd1/unit/a_2d1_2escope");
+        assert_eq!(object_path("1.scope"), "/org/freedesktop/systemd1/unit/_31_2escope");
     }
 
     #[test]

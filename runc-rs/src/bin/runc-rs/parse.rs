@@ -213,6 +213,9 @@ fn check(kind: Kind, name: &str, value: &OsStr) -> Result<(), String> {
     };
     match (fits, kind) {
         (true, _) => Ok(()),
+        (false, Kind::Numbers) => Err(format!(
+            "invalid value {text:?} for flag -{name}: strconv.ParseInt: parsing {text:?}: invalid syntax"
+        )),
         (false, Kind::Switch) => Err(format!("invalid {what} {text:?} for -{name}: parse error")),
         (false, _) => Err(format!("invalid {what} {text:?} for flag -{name}: parse error")),
     }

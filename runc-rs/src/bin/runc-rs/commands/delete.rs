@@ -29,19 +29,11 @@ To remove what is left of the stopped container \"ubuntu01\":
     run: delete,
 };
 
-/// A `poststop` hook that fails is to be warned of, and nothing more (runtime-spec, runtime.md "Lifecycle").
-pub(crate) fn is_poststop(error: &Error) -> bool {
-    matches!(error, Error::Hook { kind: "poststop", .. })
-}
-
 fn delete(invocation: &Invocation) -> Result<u8, Failure> {
     let force = invocation.values.switch("force");
-    match invocation.runtime().delete(invocation.id()?, force) {
-        Err(Error::NotFound(_)) if force => Ok(0),
-        Err(error) if is_poststop(&error) => {
-            invocation.log.warn(&error.to_string());
-            Ok(0)
-        }
-        result => Ok(result.map(|()| 0)?),
+    match invocation.runtime().delete_with_warnings(invocation.id()?, force) {
+        Err(Error::NotFound(_)) if force => {}
+        result => result?.iter().for_each(|warning| invocation.log.warn(warning)),
     }
+    Ok(0)
 }
