@@ -125,7 +125,8 @@ pub(crate) fn choose_names(devices: &[Device]) -> Result<Vec<String>, Fail> {
         chosen.push(name.ok_or_else(|| {
             let taken = io::Error::from_raw_os_error(libc::EEXIST);
             Fail(format!(
-                "network device {} in the container's namespace: {}",
+                "move netDevice {} to {}: fail to move network device: {}",
+                plan.host,
                 plan.name,
                 Words(&taken)
             ))
