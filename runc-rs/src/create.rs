@@ -383,9 +383,10 @@ fn converse(
     }
 }
 
-/// runc's prefix for what fails inside, save for the program itself, on whose words callers match.
+/// runc's prefix for what fails inside, save for its last steps (the program itself among them), on whose words callers match.
 pub(crate) fn during_init(text: String) -> String {
-    if text.starts_with("exec: ") || text.starts_with("chdir to cwd") {
+    let last = ["exec: ", "chdir to cwd", "unable to apply caps"];
+    if last.iter().any(|words| text.starts_with(words)) {
         text
     } else {
         format!("error during container init: {text}")
@@ -436,7 +437,8 @@ impl Undo {
         intel_rdt::remove_all(&self.resctrl);
         let _ = self.directory.remove();
         if let Some(record) = &self.poststop {
-            let _ = hooks::run(
+            // The error that led here is the one to report.
+            let _ = hooks::run_all(
                 "poststop",
                 &record.hooks.poststop,
                 &hook_state(record, Status::Stopped, 0),

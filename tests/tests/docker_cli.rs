@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
 
 use engine_tests::daemon::{Daemon, Manager, fetch, wait_until};
 use engine_tests::image_tars::{PAGE, busybox_tar, nginx_tar};

@@ -269,6 +269,12 @@ pub(crate) fn open_destination(root: BorrowedFd<'_>, plan: &MountPlan, make: Mak
     Ok(destination)
 }
 
+/// The permissions of a directory that is there: a tmpfs over it takes them. One that has to be made is writable by all, as the kernel makes it.
+fn mode_of(root: BorrowedFd<'_>, path: &Path) -> Option<u32> {
+    let directory = inroot::open(root, path, OFlags::PATH).ok()?;
+    Some(fs::fstat(directory).ok()?.st_mode & 0o7777)
+}
+
 fn filesystem(
     root: BorrowedFd<'_>,
     plan: &MountPlan,
@@ -276,6 +282,12 @@ fn filesystem(
     source: &str,
     prepared: Option<&Source>,
 ) -> Result<OwnedFd, Fail> {
+    let given = |data: &String| data.split(',').any(|option| option.starts_with("mode="));
+    let existing = if fstype == "tmpfs" && !plan.options.data.iter().any(given) {
+        mode_of(root, &plan.destination)
+    } else {
+        None
+    };
     let destination = if matches!(fstype, "proc" | "sysfs") {
         ordinary_directory(root, plan, fstype)?
     } else {
@@ -294,10 +306,7 @@ fn filesystem(
         .flat_map(|d| d.split(','))
         .map(str::to_owned)
         .collect();
-    if fstype == "tmpfs" && !data.iter().any(|option| option.starts_with("mode=")) {
-        let mode = fs::fstat(&destination).step(|| "stat of the destination")?.st_mode & 0o7777;
-        data.push(format!("mode={mode:o}"));
-    }
+    data.extend(existing.map(|mode| format!("mode={mode:o}")));
     let long = |option: &String| {
         option
             .split_once('=')
