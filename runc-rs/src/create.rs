@@ -437,7 +437,8 @@ impl Undo {
         intel_rdt::remove_all(&self.resctrl);
         let _ = self.directory.remove();
         if let Some(record) = &self.poststop {
-            let _ = hooks::run(
+            // The error that led here is the one to report.
+            let _ = hooks::run_all(
                 "poststop",
                 &record.hooks.poststop,
                 &hook_state(record, Status::Stopped, 0),

@@ -99,11 +99,11 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
         ));
     }
     drop(lock);
-    hooks::run(
-        "poststart",
-        &record.hooks.poststart,
-        &hook_state(&record, Status::Running, record.pid),
-    )
+    let state = hook_state(&record, Status::Running, record.pid);
+    hooks::run("poststart", &record.hooks.poststart, &state).inspect_err(|_| {
+        // runtime-spec, "Lifecycle", step 10: the container is stopped. One that has ended by itself is no error.
+        let _ = kill(root, id, libc::SIGKILL, false);
+    })
 }
 
 fn state_of(record: Record, directory: &Directory) -> Result<State, Error> {

@@ -352,11 +352,17 @@ fn run_hooks(context: &Context<'_>) -> Result<(), Fail> {
     context.channel.send(&Message::RunHooks).step(|| "ask for the hooks")?;
     let pid = context.wait_go()?;
     context.progress.pid.set(pid);
-    let state = HookState {
-        pid,
-        ..context.hook_state.clone()
-    };
+    let state = state_inside(context, crate::Status::Creating);
     hooks::run("createContainer", &hooks.create_container, &state).map_err(|error| Fail(error.to_string()))
+}
+
+/// The state for hooks in the container's namespaces: they see this process by the number that it has there.
+fn state_inside<'a>(context: &Context<'a>, status: crate::Status) -> HookState<'a> {
+    HookState {
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        status,
+        ..context.hook_state.clone()
+    }
 }
 
 pub(crate) fn join_keyring(name: &CString) -> Result<(), Fail> {
@@ -398,11 +404,7 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     }
     let hooks = &context.plan.hooks.start_container;
     if !hooks.is_empty() {
-        let state = HookState {
-            pid: context.progress.pid.get(),
-            status: crate::Status::Created,
-            ..context.hook_state.clone()
-        };
+        let state = state_inside(context, crate::Status::Created);
         if let Err(error) = hooks::run("startContainer", hooks, &state) {
             return Fail(error.to_string());
         }

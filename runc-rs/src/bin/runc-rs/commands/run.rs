@@ -50,9 +50,9 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
     };
     // A detached container goes on; everything else is over, one way or the other.
     if (result.is_err() || !detach) && !keep {
-        let deleted = runtime.delete(id, true);
+        let deleted = runtime.delete_with_warnings(id, true);
         if result.is_ok() {
-            deleted?;
+            deleted?.iter().for_each(|warning| invocation.log.warn(warning));
         }
     }
     result
