@@ -166,8 +166,11 @@ pub fn load_spec(bundle: &Path) -> Result<oci_spec::runtime::Spec, Error> {
     load_spec_with_warnings(bundle).map(|(spec, _)| spec)
 }
 
-/// As [`load_spec`], with what was left out of the configuration.
-pub(crate) fn load_spec_with_warnings(bundle: &Path) -> Result<(oci_spec::runtime::Spec, Vec<String>), Error> {
+/// As [`load_spec`], with what was left out of the configuration, in words for the user.
+///
+/// # Errors
+/// As [`load_spec`].
+pub fn load_spec_with_warnings(bundle: &Path) -> Result<(oci_spec::runtime::Spec, Vec<String>), Error> {
     let path = bundle.join("config.json");
     let text = match std::fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoConfig(path)),
