@@ -34,7 +34,7 @@ pub(crate) struct Prepared {
     pub(crate) filter: Option<Filter>,
     pub(crate) host: Host,
     pub(crate) cgroup: Cgroup,
-    maker: Maker,
+    pub(crate) maker: Maker,
     pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
