@@ -122,6 +122,11 @@ fn plan(process: &Process, record: &Record, io: &Io, warnings: &mut Vec<String>)
     Ok(plan)
 }
 
+/// Whether the child enters the pid namespace itself, and so makes another one that goes on.
+fn hands_on(record: &Record) -> bool {
+    is_unprivileged() && record.namespaces & libc::CLONE_NEWUSER != 0
+}
+
 fn fork(
     record: &Record,
     plan: &ProcessPlan,
@@ -131,7 +136,7 @@ fn fork(
     let gone = || Error::NotRunning(record.id.clone());
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(gone)?;
     // An ordinary user may enter the pid namespace only after the user namespace: the child does both.
-    let late = is_unprivileged() && record.namespaces & libc::CLONE_NEWUSER != 0;
+    let late = hands_on(record);
     let pid_namespace = if record.namespaces & libc::CLONE_NEWPID != 0 && !late {
         PidNamespace::Join(
             init.try_clone()
@@ -184,14 +189,18 @@ fn converse(
 ) -> Result<Option<OwnedFd>, Error> {
     let mut console = None;
     let mut ready = false;
+    // As in `create`: killed between making its successor and telling of it, it would leave us waiting.
+    let mut watched = hands_on(record).then(|| open_pidfd(*pid)).flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => ready = true,
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
+                watched = None;
                 process::reap(std::mem::replace(pid, successor));
             }
             Some(Message::TellPid) => tell_pid(channel, *pid)?,

@@ -7,8 +7,8 @@ use oci_spec::runtime::{LinuxResources, Mount};
 use runc_rs_cgroups::Cgroup;
 
 use crate::{
-    CheckpointOptions, CreateOptions, Created, Entry, Error, ExecOptions, RestoreOptions, State, create, criu, delete,
-    exec, lifecycle, live_mounts,
+    CheckpointOptions, Container, ContainerBuilder, CreateOptions, Created, Entry, Error, ExecOptions, RestoreOptions,
+    State, create, criu, delete, exec, lifecycle, live_mounts,
 };
 
 /// An OCI runtime over one state directory. Holds no other state: any number of them, in any process, may use the same directory.
@@ -26,6 +26,21 @@ impl Runtime {
     /// The state directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A container to be said more of and made.
+    pub fn container(&self, id: impl Into<String>) -> ContainerBuilder {
+        ContainerBuilder::new(self.clone(), id.into())
+    }
+
+    /// A handle of a container that is there, whoever made it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Json`] and [`Error::File`] for a broken record.
+    pub fn open(&self, id: impl Into<String>) -> Result<Container, Error> {
+        let id = id.into();
+        lifecycle::record(&self.root, &id)?;
+        Ok(Container::new(self.clone(), id))
     }
 
     /// Creates a container up to the point where its program would be executed. The first process is a child of the caller.
