@@ -46,6 +46,15 @@ fn the_runtime_in_a_program() {
 }
 
 #[test]
+fn the_runtime_in_an_asynchronous_program() {
+    let text = example::<&str>("embed_async", &[]);
+    let told: Vec<String> = (0..8)
+        .map(|number| format!("from container {number} ended with {number}"))
+        .collect();
+    assert_lines(&text, &told.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_shim_under_another_manager() {
     let told = [
         "waited: exit status 7",

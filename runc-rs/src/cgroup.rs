@@ -58,16 +58,29 @@ pub(crate) fn for_exec(
     sub_cgroups: &BTreeMap<String, PathBuf>,
 ) -> Result<(Cgroup, CgroupFiles), Error> {
     let group = crate::lifecycle::cgroup(record);
+    let manager = record.unit.is_some() && group.mode() == Mode::V2;
     if sub_cgroups.is_empty() {
         let mut files = files(&group, record.rootless);
         files.fallback = Some(record.pid);
+        files.manager = manager;
         return Ok((group, files));
     }
     let group = group
         .below(sub_cgroups)
         .map_err(|error| Error::Cgroup(error.to_string()))?;
-    let files = files(&group, record.rootless);
+    let mut files = files(&group, record.rootless);
+    files.manager = manager;
     Ok((group, files))
+}
+
+/// Has systemd put a process into the container's cgroup, or one below it.
+pub(crate) fn attach(record: &Record, sub_cgroups: &BTreeMap<String, PathBuf>, pid: i32) -> Result<(), Error> {
+    let group = crate::lifecycle::cgroup(record);
+    let fallback = sub_cgroups.is_empty().then_some(record.pid);
+    group
+        .below(sub_cgroups)
+        .and_then(|below| below.attach(&group, pid, fallback))
+        .map_err(|error| failed(&error))
 }
 
 /// The file by which a process enters the cgroup2 cgroup of another. A container that made cgroups of its own below its first, and gave

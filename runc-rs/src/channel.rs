@@ -23,6 +23,10 @@ pub(crate) enum Message {
     Successor(i32),
     /// Child: my network namespace waits for its devices.
     MoveDevices,
+    /// Child: I may not enter the cgroup by myself.
+    EnterCgroup,
+    /// Child: what is my process id in your namespace?
+    TellPid,
     /// Child: run the hooks of the runtime's namespaces.
     RunHooks,
     /// Child: the pseudo terminal's master.
@@ -64,6 +68,8 @@ impl Channel {
             Message::MapUsers => (b'U', Vec::new(), None),
             Message::Successor(pid) => (b'S', pid.to_le_bytes().to_vec(), None),
             Message::MoveDevices => (b'N', Vec::new(), None),
+            Message::EnterCgroup => (b'E', Vec::new(), None),
+            Message::TellPid => (b'P', Vec::new(), None),
             Message::RunHooks => (b'H', Vec::new(), None),
             Message::Console(fd) => (b'C', Vec::new(), Some(fd.as_fd())),
             Message::Ready => (b'R', Vec::new(), None),
@@ -134,6 +140,8 @@ impl Channel {
             (b'U', _) => Message::MapUsers,
             (b'S', _) => Message::Successor(number()?),
             (b'N', _) => Message::MoveDevices,
+            (b'E', _) => Message::EnterCgroup,
+            (b'P', _) => Message::TellPid,
             (b'H', _) => Message::RunHooks,
             (b'C', Some(fd)) => Message::Console(fd),
             (b'R', _) => Message::Ready,

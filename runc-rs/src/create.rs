@@ -16,7 +16,7 @@ use crate::channel::{Channel, Message};
 use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
 use crate::hooks::{self, HookState};
 use crate::init::namespaces::child_makes_pid_namespace;
-use crate::init::{self, Context};
+use crate::init::{self, CgroupFiles, Context};
 use crate::options::{CreateOptions, Created, Io};
 use crate::plan::Plan;
 use crate::record::{Record, VERSION};
@@ -25,7 +25,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, PidNamespace};
 use crate::store::{Directory, write_atomically};
 use crate::sys::process;
-use crate::{Error, Status, cgroup, netdevices, procinfo, sockets};
+use crate::{Error, Status, cgroup, intel_rdt, netdevices, procinfo, sockets};
 
 /// Everything that is known before anything is made.
 pub(crate) struct Prepared {
@@ -34,23 +34,29 @@ pub(crate) struct Prepared {
     pub(crate) filter: Option<Filter>,
     pub(crate) host: Host,
     pub(crate) cgroup: Cgroup,
-    maker: Maker,
+    pub(crate) maker: Maker,
     pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
     devices: Vec<netdevices::Device>,
+    pub(crate) intel_rdt: Option<intel_rdt::Groups>,
     pub(crate) warnings: Vec<String>,
 }
+
+/// The directory for readiness messages, beside the record.
+const NOTIFY: &str = "notify";
 
 /// Creates container `id` in the state directory `root`.
 pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
     crate::store::check_id(id)?;
-    let mut prepared = prepare(id, &mut options)?;
+    let notify = options.notify_socket.then(|| root.join(id).join(NOTIFY));
+    let mut prepared = prepare(id, &mut options, notify.as_deref())?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
         directory,
         cgroup: None,
+        resctrl: Vec::new(),
         pid: None,
         poststop: None,
     };
@@ -73,15 +79,19 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 }
 
 /// Reads and checks all input.
-pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+pub(crate) fn prepare(id: &str, options: &mut CreateOptions, notify: Option<&Path>) -> Result<Prepared, Error> {
     let bundle = options
         .bundle
         .canonicalize()
         .map_err(|error| Error::file("open", &options.bundle, error))?;
-    let (spec, mut warnings) = match options.spec.take() {
+    let (mut spec, mut warnings) = match options.spec.take() {
         Some(spec) => (spec, Vec::new()),
         None => crate::load_spec_with_warnings(&bundle)?,
     };
+    if let Some(directory) = notify {
+        let directory = std::path::absolute(directory).map_err(|error| Error::file("open", directory, error))?;
+        crate::notify::add(&mut spec, &directory)?;
+    }
     runtime_spec::validate(&spec).map_err(|error| Error::config(error.field, error.reason))?;
     let mut plan = Plan::new(&spec, &bundle, &mut warnings)?;
     plan.rootfs = check_rootfs(&plan.rootfs)?;
@@ -100,6 +110,7 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared,
     let (joins, pid_namespace) = open_namespaces(&plan)?;
     Ok(Prepared {
         devices: netdevices::look_up(&plan.net_devices)?,
+        intel_rdt: intel_rdt::locate(plan.intel_rdt.as_ref(), intel_rdt::find_root, id)?,
         plan,
         spec,
         filter,
@@ -120,6 +131,10 @@ fn build(
     id: &str,
     options: CreateOptions,
 ) -> Result<(i32, Option<OwnedFd>), Error> {
+    if options.notify_socket {
+        let directory = undo.directory.path().join(NOTIFY);
+        std::fs::create_dir(&directory).map_err(|error| Error::file("mkdir", &directory, error))?;
+    }
     if let Some(filter) = &prepared.filter {
         undo.directory.save_filter(&filter.to_bytes())?;
     }
@@ -134,6 +149,9 @@ fn build(
     // From here on `delete` knows what to empty and remove, should we be killed.
     undo.directory.save(&record)?;
     undo.cgroup = Some(prepared.cgroup.clone());
+    if let (Some(groups), Some(wanted)) = (&prepared.intel_rdt, &prepared.plan.intel_rdt) {
+        undo.resctrl = groups.make(wanted)?;
+    }
     let mut maker = std::mem::replace(&mut prepared.maker, Maker::Nobody);
     if let Maker::Files = maker {
         cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
@@ -225,6 +243,8 @@ pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) 
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        mount_label: plan.mount_label.clone(),
+        intel_rdt: prepared.intel_rdt.clone(),
         inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,
     }
@@ -259,7 +279,14 @@ fn fork(prepared: &Prepared, undo: &Undo, record: &Record, options: CreateOption
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::system("dup of a namespace", error))?,
         hide: !is_unprivileged() || plan.namespaces.joins_any(),
-        cgroup_files: cgroup::first_files(&prepared.cgroup),
+        cgroup_files: CgroupFiles {
+            resctrl: prepared
+                .intel_rdt
+                .as_ref()
+                .map(intel_rdt::Groups::tasks)
+                .unwrap_or_default(),
+            ..cgroup::first_files(&prepared.cgroup)
+        },
         cgroup_steps: runc_rs_cgroups::mounts::plan(&prepared.host, &prepared.cgroup, own_cgroup_namespace),
         sources: crate::sources::prepare(plan, &prepared.joins)?,
         devices: &prepared.devices,
@@ -362,15 +389,17 @@ fn converse(
                 hooks::run_for(watched, "createRuntime", &prepared.plan.hooks.create_runtime, &state)?;
                 say_go(channel, pid)?;
             }
-            Some(Message::Go(_)) => {}
+            // Said by children of `exec` alone, or by us.
+            Some(Message::EnterCgroup | Message::TellPid | Message::Go(_)) => {}
             None => return Err(Error::Process(died(pid))),
         }
     }
 }
 
-/// runc's prefix for what fails inside, save for the program itself, on whose words callers match.
+/// runc's prefix for what fails inside, save for its last steps (the program itself among them), on whose words callers match.
 pub(crate) fn during_init(text: String) -> String {
-    if text.starts_with("exec: ") || text.starts_with("chdir to cwd") {
+    let last = ["exec: ", "chdir to cwd", "unable to apply caps"];
+    if last.iter().any(|words| text.starts_with(words)) {
         text
     } else {
         format!("error during container init: {text}")
@@ -398,6 +427,8 @@ pub(crate) fn died(pid: i32) -> String {
 pub(crate) struct Undo {
     pub(crate) directory: Directory,
     pub(crate) cgroup: Option<Cgroup>,
+    /// Directories of Intel RDT.
+    pub(crate) resctrl: Vec<std::path::PathBuf>,
     pub(crate) pid: Option<i32>,
     /// Set once hooks may have run: `poststop` answers them.
     pub(crate) poststop: Option<Record>,
@@ -416,9 +447,11 @@ impl Undo {
             let _ = cgroup::kill(cgroup, libc::SIGKILL);
             let _ = cgroup.delete();
         }
+        intel_rdt::remove_all(&self.resctrl);
         let _ = self.directory.remove();
         if let Some(record) = &self.poststop {
-            let _ = hooks::run(
+            // The error that led here is the one to report.
+            let _ = hooks::run_all(
                 "poststop",
                 &record.hooks.poststop,
                 &hook_state(record, Status::Stopped, 0),

@@ -59,16 +59,19 @@ fn failed(error: &runc_rs_cgroups::Error) -> Error {
     Error::Cgroup(error.to_string())
 }
 
-pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<(), Error> {
+/// Deletes container `id`. Returns what its `poststop` hooks failed at.
+pub(crate) fn delete(root: &Path, id: &str, force: bool) -> Result<Vec<String>, Error> {
     let directory = Directory::new(root, id)?;
     let lock = match if force { take_over(&directory) } else { directory.lock() } {
-        Err(Error::NotFound(_)) if force => return Ok(()),
+        Err(Error::NotFound(_)) if force => return Ok(Vec::new()),
         result => result?,
     };
     let record = match directory.load() {
         // Its creator died before it wrote a record: nothing else can be there.
-        Err(Error::NotFound(_)) => return directory.remove(),
-        Err(Error::Json { .. } | Error::File { .. }) if force => return delete_broken(&directory),
+        Err(Error::NotFound(_)) => return directory.remove().map(|()| Vec::new()),
+        Err(Error::Json { .. } | Error::File { .. }) if force => {
+            return delete_broken(&directory).map(|()| Vec::new());
+        }
         result => result?,
     };
     let mut remains = Remains::from(&record);
@@ -183,16 +186,23 @@ fn wait_for_end(init: &OwnedFd, limit: Duration) -> Result<bool, Error> {
 }
 
 /// Removes everything of a container whose first process has ended.
-fn destroy(record: &Record, remains: &Remains, directory: &Directory, lock: Lock, force: bool) -> Result<(), Error> {
+fn destroy(
+    record: &Record,
+    remains: &Remains,
+    directory: &Directory,
+    lock: Lock,
+    force: bool,
+) -> Result<Vec<String>, Error> {
     if !record.own_pid_namespace {
         kill_all(&remains.group(), libc::SIGKILL)?;
     }
     remains.remove_cgroup(force)?;
+    if let Some(groups) = &record.intel_rdt {
+        groups.remove()?;
+    }
     directory.remove()?;
     drop(lock);
-    hooks::run(
-        "poststop",
-        &record.hooks.poststop,
-        &hook_state(record, Status::Stopped, 0),
-    )
+    // The container is gone, whatever they say of it.
+    let state = hook_state(record, Status::Stopped, 0);
+    Ok(hooks::run_all("poststop", &record.hooks.poststop, &state))
 }

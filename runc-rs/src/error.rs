@@ -110,6 +110,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The container that it is about, for those errors that are about one as a whole.
+    pub fn container(&self) -> Option<&str> {
+        match self {
+            Self::InvalidId(id) | Self::Exists(id) | Self::NotFound(id) | Self::Busy(id) | Self::NotRunning(id) => {
+                Some(id)
+            }
+            Self::WrongStatus { id, .. } | Self::NotStopped { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
         Self::File {
             action,

@@ -1,7 +1,8 @@
 //! `exec`: a further process in a container.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Process;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,7 +13,9 @@ use crate::checks::check_io;
 use crate::create::{
     announce, connect_listener, died, during_init, hand_over, hook_state, keyring_name, open_pidfd, streams,
 };
+use crate::init::CgroupFiles;
 use crate::init::join::{self, JoinContext};
+use crate::intel_rdt::Groups;
 use crate::options::{Created, ExecOptions, Io};
 use crate::plan::process::{ProcessPlan, plan_process};
 use crate::record::Record;
@@ -43,11 +46,11 @@ pub(crate) fn exec(root: &Path, id: &str, options: ExecOptions) -> Result<Create
         _ => None,
     };
     let (pid_file, pidfd_socket) = (options.pid_file.clone(), options.pidfd_socket.clone());
+    let sub_cgroups = options.sub_cgroups.clone();
     let (channel, mut pid) =
         fork(&record, &plan, filter.as_ref(), options).map_err(|error| ended_meanwhile(error, &record))?;
-    let listens = filter.is_some_and(|filter| filter.listener.is_some());
     let finish = || {
-        let console = converse(&channel, &mut pid, listens)?;
+        let console = converse(&channel, &mut pid, &record, &sub_cgroups)?;
         let console = hand_over(console, console_socket)?;
         announce(pid, pid_file.as_deref(), pidfd_socket.as_deref())?;
         Ok(Created {
@@ -119,6 +122,11 @@ fn plan(process: &Process, record: &Record, io: &Io, warnings: &mut Vec<String>)
     Ok(plan)
 }
 
+/// Whether the child enters the pid namespace itself, and so makes another one that goes on.
+fn hands_on(record: &Record) -> bool {
+    is_unprivileged() && record.namespaces & libc::CLONE_NEWUSER != 0
+}
+
 fn fork(
     record: &Record,
     plan: &ProcessPlan,
@@ -128,7 +136,7 @@ fn fork(
     let gone = || Error::NotRunning(record.id.clone());
     let init = procinfo::open(record.pid, record.start_time).ok_or_else(gone)?;
     // An ordinary user may enter the pid namespace only after the user namespace: the child does both.
-    let late = is_unprivileged() && record.namespaces & libc::CLONE_NEWUSER != 0;
+    let late = hands_on(record);
     let pid_namespace = if record.namespaces & libc::CLONE_NEWPID != 0 && !late {
         PidNamespace::Join(
             init.try_clone()
@@ -148,7 +156,10 @@ fn fork(
         } else {
             record.namespaces & !libc::CLONE_NEWPID
         },
-        cgroup_files,
+        cgroup_files: CgroupFiles {
+            resctrl: record.intel_rdt.as_ref().map(Groups::tasks).unwrap_or_default(),
+            ..cgroup_files
+        },
         preserve_fds: options.preserve_fds,
         stdio: streams(options.io),
         keyring: record.keyring.then(|| keyring_name(&record.id)).flatten(),
@@ -169,26 +180,33 @@ fn fork(
     Ok((parent, pid))
 }
 
-/// Listens until the program has been executed: the channel closes itself then. `pid` becomes the successor's when the child hands on;
-/// a child that `listens` for its number is told it.
-fn converse(channel: &Channel, pid: &mut i32, listens: bool) -> Result<Option<OwnedFd>, Error> {
+/// Listens until the program has been executed: the channel closes itself then. `pid` becomes the successor's when the child hands on.
+fn converse(
+    channel: &Channel,
+    pid: &mut i32,
+    record: &Record,
+    sub_cgroups: &BTreeMap<String, PathBuf>,
+) -> Result<Option<OwnedFd>, Error> {
     let mut console = None;
     let mut ready = false;
-    if listens {
-        tell_pid(channel, *pid)?;
-    }
+    // As in `create`: killed between making its successor and telling of it, it would leave us waiting.
+    let mut watched = hands_on(record).then(|| open_pidfd(*pid)).flatten();
     loop {
-        match channel
-            .receive()
-            .map_err(|error| Error::system("hear from the child", error))?
-        {
+        let heard = match &watched {
+            Some(process) => channel.receive_from(process.as_fd()),
+            None => channel.receive(),
+        };
+        match heard.map_err(|error| Error::system("hear from the child", error))? {
             Some(Message::Ready) => ready = true,
             Some(Message::Console(master)) => console = Some(master),
             Some(Message::Successor(successor)) => {
+                watched = None;
                 process::reap(std::mem::replace(pid, successor));
-                if listens {
-                    tell_pid(channel, successor)?;
-                }
+            }
+            Some(Message::TellPid) => tell_pid(channel, *pid)?,
+            Some(Message::EnterCgroup) => {
+                cgroup::attach(record, sub_cgroups, *pid)?;
+                tell_pid(channel, *pid)?;
             }
             Some(Message::Failed(text)) => return Err(Error::Process(during_init(text))),
             Some(_) => {}

@@ -1,85 +1,20 @@
 //! What this runtime can do, as `runc features` tells it: only what is built.
 
-use runtime_spec::features::{Enabled, Features, MemoryPolicy};
+use runtime_spec::features::{Enabled, Features, IntelRdt, MemoryPolicy};
 
+use crate::plan::mount_options;
 use crate::plan::scheduling::{MEMORY_FLAGS, MEMORY_MODES};
 
-/// Mount options that are not handed to the filesystem as data.
-const MOUNT_OPTIONS: [&str; 58] = [
-    "async",
-    "atime",
-    "bind",
-    "defaults",
-    "dev",
-    "diratime",
-    "dirsync",
-    "exec",
-    "iversion",
-    "lazytime",
-    "loud",
-    "mand",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "noiversion",
-    "nolazytime",
-    "nomand",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "nosymfollow",
-    "private",
-    "ratime",
-    "rbind",
-    "rdev",
-    "rdiratime",
-    "relatime",
-    "remount",
-    "rexec",
-    "rnoatime",
-    "rnodev",
-    "rnodiratime",
-    "rnoexec",
-    "rnorelatime",
-    "rnostrictatime",
-    "rnosuid",
-    "rnosymfollow",
-    "ro",
-    "rprivate",
-    "rrelatime",
-    "rro",
-    "rrw",
-    "rshared",
-    "rslave",
-    "rstrictatime",
-    "rsuid",
-    "rsymfollow",
-    "runbindable",
-    "rw",
-    "shared",
-    "silent",
-    "slave",
-    "strictatime",
-    "suid",
-    "symfollow",
-    "sync",
+/// Annotations of a configuration that change what the runtime does with the host; one that ends with a dot stands for all that begin so.
+const UNSAFE_ANNOTATIONS: [&str; 2] = [
+    runc_rs_cgroups::systemd::annotations::PREFIX,
+    crate::criu::CONFIG_ANNOTATION,
 ];
 
 /// The features document.
 pub fn features() -> Features {
     let mut features = Features::base();
-    features.mount_options = MOUNT_OPTIONS
-        .iter()
-        .chain(&[
-            "tmpcopyup",
-            "unbindable",
-            "copy-symlink",
-            "src-nofollow",
-            "dest-nofollow",
-        ])
-        .map(|o| (*o).to_owned())
-        .collect();
+    features.mount_options = mount_options::known();
     features.linux.cgroup.v1 = true;
     features.linux.cgroup.v2 = true;
     features.linux.cgroup.systemd = true;
@@ -88,15 +23,25 @@ pub fn features() -> Features {
     features.linux.apparmor = Enabled { enabled: true };
     features.linux.selinux = Enabled { enabled: true };
     features.linux.mount_extensions.idmap = Enabled { enabled: true };
+    features.linux.intel_rdt = IntelRdt {
+        enabled: true,
+        schemata: Some(true),
+        monitoring: Some(true),
+    };
     features.linux.net_devices = Some(Enabled { enabled: true });
     features.linux.memory_policy = Some(MemoryPolicy {
         modes: MEMORY_MODES.iter().map(|mode| (*mode).to_owned()).collect(),
         flags: MEMORY_FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
     });
     crate::seccomp::describe(&mut features.linux.seccomp);
-    features
-        .annotations
-        .insert("io.github.runc-rs.version".into(), env!("CARGO_PKG_VERSION").into());
+    for (name, value) in [
+        ("io.github.runc-rs.version", env!("CARGO_PKG_VERSION")),
+        // What clients of runc look for.
+        ("org.opencontainers.runc.checkpoint.enabled", "true"),
+    ] {
+        features.annotations.insert(name.into(), value.into());
+    }
+    features.potentially_unsafe_config_annotations = UNSAFE_ANNOTATIONS.iter().map(|name| (*name).to_owned()).collect();
     features
 }
 

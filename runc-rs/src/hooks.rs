@@ -26,10 +26,29 @@ pub(crate) struct HookState<'a> {
     pub(crate) oci_version: &'a str,
     pub(crate) id: &'a str,
     pub(crate) status: crate::Status,
+    /// The container's process as the hook sees it; 0, and left out, when there is none.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) pid: i32,
     pub(crate) bundle: &'a std::path::Path,
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub(crate) annotations: &'a std::collections::BTreeMap<String, String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
+}
+
+/// Runs all hooks of a kind whose failure changes nothing any more; what failed is told in the words of a warning.
+pub(crate) fn run_all(kind: &'static str, hooks: &[Hook], state: &HookState<'_>) -> Vec<String> {
+    let failed = hooks.iter().enumerate().filter_map(|(index, hook)| {
+        let result = run(kind, std::slice::from_ref(hook), state);
+        result.err().map(|error| match error {
+            Error::Hook { kind, message, .. } => Error::Hook { kind, index, message }.to_string(),
+            error => error.to_string(),
+        })
+    });
+    failed.collect()
 }
 
 /// Runs the hooks of one kind in order; the first that fails ends it.

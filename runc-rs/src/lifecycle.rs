@@ -8,6 +8,7 @@ use runc_rs_cgroups::{Cgroup, FreezerState};
 
 use crate::cgroup::kill as kill_all;
 use crate::create::hook_state;
+use crate::intel_rdt::Wanted;
 use crate::record::Record;
 use crate::store::{Directory, ids};
 use crate::sys::process;
@@ -98,11 +99,11 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
         ));
     }
     drop(lock);
-    hooks::run(
-        "poststart",
-        &record.hooks.poststart,
-        &hook_state(&record, Status::Running, record.pid),
-    )
+    let state = hook_state(&record, Status::Running, record.pid);
+    hooks::run("poststart", &record.hooks.poststart, &state).inspect_err(|_| {
+        // runtime-spec, "Lifecycle", step 10: the container is stopped. One that has ended by itself is no error.
+        let _ = kill(root, id, libc::SIGKILL, false);
+    })
 }
 
 fn state_of(record: Record, directory: &Directory) -> Result<State, Error> {
@@ -210,6 +211,36 @@ pub(crate) fn update(root: &Path, id: &str, resources: &LinuxResources) -> Resul
         return Err(Error::NotRunning(id.into()));
     }
     cgroup(&record).update(resources).map_err(|error| failed(&error))
+}
+
+pub(crate) fn update_intel_rdt(root: &Path, id: &str, l3: Option<&str>, bandwidth: Option<&str>) -> Result<(), Error> {
+    let directory = Directory::new(root, id)?;
+    let _lock = directory.lock()?;
+    let mut record = directory.load()?;
+    if status(&record, &directory)? == Status::Stopped {
+        return Err(Error::NotRunning(id.into()));
+    }
+    let info = crate::intel_rdt::find_root().map(|root| root.join("info"));
+    let has = |name: &str| info.as_ref().is_some_and(|info| info.join(name).exists());
+    let refuse = |words: &str| Err(Error::Cgroup(format!("Intel RDT/{words} schema is not enabled")));
+    if l3.is_some() && !has("L3") && !has("L3CODE") {
+        return refuse("CAT: l3 cache");
+    }
+    if bandwidth.is_some() && !has("MB") {
+        return refuse("MBA: memory bandwidth");
+    }
+    let wanted = Wanted::schemas(l3, bandwidth);
+    let Some(groups) = &record.intel_rdt else {
+        // Until now it was in nobody's class.
+        let groups = crate::intel_rdt::locate(Some(&wanted), crate::intel_rdt::find_root, id)?;
+        if let Some(groups) = &groups {
+            groups.make(&wanted)?;
+            groups.enter(record.pid)?;
+        }
+        record.intel_rdt = groups;
+        return directory.save(&record);
+    };
+    groups.write_schemata(&wanted)
 }
 
 pub(crate) fn processes(root: &Path, id: &str) -> Result<Vec<i32>, Error> {

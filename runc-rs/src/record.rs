@@ -7,6 +7,7 @@ use runc_rs_cgroups::systemd::Unit;
 use serde::{Deserialize, Serialize};
 
 use crate::inherited::Inherited;
+use crate::intel_rdt::Groups;
 use crate::plan::Hooks;
 use crate::seccomp::Listener;
 use crate::sys::credentials::CapabilityMasks;
@@ -56,6 +57,12 @@ pub(crate) struct Record {
     /// Capabilities of processes that do not name any.
     pub(crate) capabilities: Option<CapabilityMasks>,
     pub(crate) no_new_privileges: bool,
+    /// SELinux's context for what is mounted later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mount_label: Option<String>,
+    /// Its directories in resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) intel_rdt: Option<Groups>,
     /// What processes of `exec` take over.
     #[serde(default)]
     pub(crate) inherited: Inherited,

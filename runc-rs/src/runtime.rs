@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxResources, Mount};
 
 use runc_rs_cgroups::Cgroup;
 
 use crate::{
-    CheckpointOptions, CreateOptions, Created, Entry, Error, ExecOptions, RestoreOptions, State, create, criu, delete,
-    exec, lifecycle,
+    CheckpointOptions, Container, ContainerBuilder, CreateOptions, Created, Entry, Error, ExecOptions, RestoreOptions,
+    State, create, criu, delete, exec, lifecycle, live_mounts,
 };
 
 /// An OCI runtime over one state directory. Holds no other state: any number of them, in any process, may use the same directory.
@@ -26,6 +26,21 @@ impl Runtime {
     /// The state directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// A container to be said more of and made.
+    pub fn container(&self, id: impl Into<String>) -> ContainerBuilder {
+        ContainerBuilder::new(self.clone(), id.into())
+    }
+
+    /// A handle of a container that is there, whoever made it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Json`] and [`Error::File`] for a broken record.
+    pub fn open(&self, id: impl Into<String>) -> Result<Container, Error> {
+        let id = id.into();
+        lifecycle::record(&self.root, &id)?;
+        Ok(Container::new(self.clone(), id))
     }
 
     /// Creates a container up to the point where its program would be executed. The first process is a child of the caller.
@@ -89,6 +104,14 @@ impl Runtime {
     /// # Errors
     /// [`Error::NotStopped`] for a running container without `force`.
     pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
+        self.delete_with_warnings(id, force).map(drop)
+    }
+
+    /// As [`Runtime::delete`], with what the caller should tell its user: `poststop` hooks that failed, which keeps nothing from going.
+    ///
+    /// # Errors
+    /// As [`Runtime::delete`].
+    pub fn delete_with_warnings(&self, id: &str, force: bool) -> Result<Vec<String>, Error> {
         delete::delete(&self.root, id, force)
     }
 
@@ -106,6 +129,14 @@ impl Runtime {
     /// When the state directory cannot be read.
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
         lifecycle::entries(&self.root)
+    }
+
+    /// Sets the container's share of cache (`L3:0=ff;1=f`) and of memory bandwidth (`MB:0=20;1=70`), as in `linux.intelRdt`.
+    ///
+    /// # Errors
+    /// When the machine has no Intel RDT, or the kernel refuses a schema.
+    pub fn update_intel_rdt(&self, id: &str, l3: Option<&str>, bandwidth: Option<&str>) -> Result<(), Error> {
+        lifecycle::update_intel_rdt(&self.root, id, l3, bandwidth)
     }
 
     /// Process ids of everything that runs in the container.
@@ -138,6 +169,22 @@ impl Runtime {
     /// When the kernel refuses a value.
     pub fn update(&self, id: &str, resources: &LinuxResources) -> Result<(), Error> {
         lifecycle::update(&self.root, id, resources)
+    }
+
+    /// Mounts filesystems in a running container, as `mounts` of a configuration would; destinations that are missing are made.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`]; [`Error::Config`] for what only `create` can mount; [`Error::System`] with the place and the kernel's words.
+    pub fn add_mounts(&self, id: &str, mounts: &[Mount]) -> Result<(), Error> {
+        live_mounts::add(&self.root, id, mounts)
+    }
+
+    /// Takes away what is mounted at the destinations of `mounts` in a running container, the last one first.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`]; [`Error::System`] for a destination on which nothing is mounted.
+    pub fn remove_mounts(&self, id: &str, mounts: &[Mount]) -> Result<(), Error> {
+        live_mounts::remove(&self.root, id, mounts)
     }
 
     /// The container's control group: statistics, out-of-memory notification, freezer.

@@ -284,59 +284,6 @@ fn a_time_namespace_has_its_offset() {
 }
 
 #[test]
-fn hooks_run_in_their_places_and_order() {
-    let mut bundle = Bundle::new();
-    let log = bundle.dir.path().join("log");
-    let say = |word: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("read s; echo {word} $(readlink /proc/self/ns/uts) >> {}", log.display())]}]);
-    let inside = json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat > /started"], "env": ["PATH=/bin"]}]);
-    bundle.set(
-        "/hooks",
-        json!({"prestart": say("prestart"), "createRuntime": say("createRuntime"), "createContainer": say("createContainer"),
-               "startContainer": inside, "poststart": say("poststart"), "poststop": say("poststop")}),
-    );
-    bundle.set("/process/args", json!(["/bin/sleep", "1000"]));
-    bundle.create().ok();
-    let words = |text: &str| {
-        text.lines()
-            .map(|line| line.split(' ').next().unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
-    let text = fs::read_to_string(&log).unwrap();
-    assert_eq!(words(&text), ["prestart", "createRuntime", "createContainer"]);
-    let own = fs::read_link("/proc/self/ns/uts").unwrap().display().to_string();
-    let in_own: Vec<bool> = text.lines().map(|line| line.ends_with(&own)).collect();
-    assert_eq!(in_own, [true, true, false], "{text}");
-    let pid = bundle.state()["pid"].as_i64().unwrap();
-    bundle.start().ok();
-    bundle.call(&["delete", "-f", &bundle.id]).ok();
-    assert_eq!(
-        words(&fs::read_to_string(&log).unwrap())[3..],
-        ["poststart", "poststop"]
-    );
-    let state: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(bundle.rootfs().join("started")).unwrap()).unwrap();
-    assert_eq!(
-        (state["pid"].as_i64(), state["status"].as_str()),
-        (Some(pid), Some("created"))
-    );
-}
-
-#[test]
-fn a_failing_hook_takes_everything_back() {
-    let mut bundle = Bundle::new();
-    bundle.set(
-        "/hooks",
-        json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]}),
-    );
-    let words = bundle.create().err();
-    assert!(
-        words.contains("error running createRuntime hook #0: exit status 3, stdout: , stderr: no"),
-        "{words}"
-    );
-    bundle.assert_nothing_left();
-}
-
-#[test]
 fn preserved_descriptors_arrive_and_no_others() {
     let mut bundle = Bundle::new();
     bundle.script("ls /proc/self/fd; cat <&3");
@@ -375,8 +322,22 @@ fn a_label_the_kernel_does_not_know_is_an_error() {
     let mut bundle = Bundle::new();
     bundle.set("/process/apparmorProfile", json!("no-such-profile-anywhere"));
     let words = bundle.run().err();
-    assert!(words.contains("unable to apply apparmor profile"), "{words}");
+    assert!(
+        words.contains("unable to apply apparmor profile: apparmor failed to apply profile"),
+        "{words}"
+    );
     bundle.assert_nothing_left();
+    bundle.set("/process/apparmorProfile", json!(""));
+    for field in ["/process/selinuxLabel", "/linux/mountLabel"] {
+        bundle.set(field, json!("a:b:c"));
+        let words = bundle.run().err();
+        assert!(
+            words.contains("selinux label is specified in config, but selinux is disabled or not supported"),
+            "{words}"
+        );
+        bundle.set(field, json!(""));
+    }
+    bundle.run().ok();
 }
 
 #[test]

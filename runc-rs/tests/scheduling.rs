@@ -225,3 +225,32 @@ fn exec_takes_over_what_its_process_does_not_say() {
         );
     }
 }
+
+/// The machine's kernel has no resctrl; with one, unit tests hold the directories to what is asked for.
+#[test]
+fn a_share_of_the_cache_is_refused_in_runcs_words_where_there_is_none() {
+    let mut bundle = Bundle::new();
+    for (config, expected) in [
+        (
+            json!({"l3CacheSchema": "L3:0=f"}),
+            "intelRdt.l3CacheSchema is specified in config, but Intel RDT/CAT is not enabled",
+        ),
+        (
+            json!({"memBwSchema": "MB:0=20"}),
+            "intelRdt.memBwSchema is specified in config, but Intel RDT/MBA is not enabled",
+        ),
+        (
+            json!({"schemata": ["L3:0=f"]}),
+            "intelRdt.schemata is specified in config, but Intel RDT is not enabled",
+        ),
+        (json!({"closID": "a/b"}), "invalid intelRdt.ClosID"),
+        (json!({"closID": ".."}), "invalid intelRdt.ClosID"),
+    ] {
+        bundle.set("/linux/intelRdt", config);
+        let words = bundle.run().err();
+        assert!(words.contains(expected), "{words}");
+    }
+    bundle.set("/linux/intelRdt", json!({}));
+    bundle.run().ok();
+    bundle.assert_nothing_left();
+}

@@ -45,7 +45,7 @@ pub struct Linux {
     /// SELinux.
     pub selinux: Enabled,
     /// Intel RDT.
-    pub intel_rdt: Enabled,
+    pub intel_rdt: IntelRdt,
     /// Memory policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_policy: Option<MemoryPolicy>,
@@ -61,6 +61,19 @@ pub struct Linux {
 pub struct Enabled {
     /// Whether it is.
     pub enabled: bool,
+}
+
+/// Intel RDT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntelRdt {
+    /// Whether there is any.
+    pub enabled: bool,
+    /// Whether `intelRdt.schemata` is known (runtime-spec 1.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schemata: Option<bool>,
+    /// Whether `intelRdt.enableMonitoring` is known (runtime-spec 1.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<bool>,
 }
 
 /// Control groups.

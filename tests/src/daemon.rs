@@ -1,4 +1,4 @@
-//! One `dockerd-rs` of a test's own: data, sockets, bridge, cgroup parent and network namespace are private to it, and carry one mark.
+//! One `dockerd-rs`, or Debian's `dockerd`, of a test's own: data, sockets, bridge, cgroup parent and network namespace are private to it, and carry one mark.
 //!
 //! Tests in parallel therefore do not meet, and [`Daemon::finish`] can tell what was left behind.
 
@@ -27,11 +27,21 @@ pub enum Manager {
     Debian,
 }
 
+/// Whose engine it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// `dockerd-rs`.
+    Ours,
+    /// Debian's `dockerd`, which starts a containerd of its own.
+    Debian,
+}
+
 /// A daemon, its manager, and the namespace they run in.
 #[derive(Debug)]
 pub struct Daemon {
     mark: String,
     directory: PathBuf,
+    engine: Engine,
     manager: Manager,
     extra: Vec<String>,
     daemon: Option<Child>,
@@ -56,6 +66,18 @@ impl Daemon {
     /// # Panics
     /// When it does not come up.
     pub fn start_with(manager: Manager, extra: &[&str]) -> Self {
+        Self::start_engine(Engine::Ours, manager, extra)
+    }
+
+    /// Starts one of this kind with its own manager and further flags.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn start_of(engine: Engine, extra: &[&str]) -> Self {
+        Self::start_engine(engine, Manager::Embedded, extra)
+    }
+
+    fn start_engine(engine: Engine, manager: Manager, extra: &[&str]) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         // Interface names end at 15 bytes: `d` + pid in base 36 + counter stays well below.
         let mark = format!("d{}x{}z", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
@@ -69,6 +91,7 @@ impl Daemon {
         let mut own = Self {
             mark,
             directory,
+            engine,
             manager,
             extra,
             daemon: None,
@@ -121,7 +144,12 @@ impl Daemon {
 
     /// The `docker` CLI, talking to this daemon.
     pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = self.in_netns(peer("docker"));
+        self.client(&peer("docker"), args)
+    }
+
+    /// Any client of the API, talking to this daemon.
+    pub fn client<S: AsRef<OsStr>>(&self, program: &Path, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.in_netns(program);
         command.env("DOCKER_HOST", format!("unix://{}", self.socket().display()));
         command
             .env("DOCKER_CONFIG", self.directory.join("docker-config"))
@@ -236,8 +264,23 @@ impl Daemon {
     }
 
     fn start_daemon(&mut self) {
-        let mut command = self.in_netns(ours("dockerd-rs"));
-        command.env("PATH", our_path());
+        let mut command = match self.engine {
+            Engine::Ours => {
+                let mut command = self.in_netns(ours("dockerd-rs"));
+                command.env("PATH", our_path()).args(["--bridge", &self.mark]);
+                command
+            }
+            Engine::Debian => {
+                let mut command = self.in_netns(peer("dockerd"));
+                command.args([
+                    "--exec-opt",
+                    "native.cgroupdriver=cgroupfs",
+                    "--storage-driver",
+                    "overlay2",
+                ]);
+                command
+            }
+        };
         command.arg("-H").arg(format!("unix://{}", self.socket().display()));
         command
             .arg("--data-root")
@@ -245,14 +288,7 @@ impl Daemon {
             .arg("--exec-root")
             .arg(self.directory.join("exec"));
         command.arg("--pidfile").arg(self.directory.join("pid"));
-        command.args([
-            "--bridge",
-            &self.mark,
-            "--cgroup-parent",
-            &format!("/{}", self.mark),
-            "--log-level",
-            "debug",
-        ]);
+        command.args(["--cgroup-parent", &format!("/{}", self.mark), "--log-level", "debug"]);
         if self.manager != Manager::Embedded {
             command.arg("--containerd").arg(self.directory.join("containerd.sock"));
         }
@@ -264,8 +300,8 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(self.log_file("daemon.log"));
-        self.daemon = Some(command.spawn().expect("dockerd-rs starts"));
-        self.wait_for(|| answers(&self.socket()), "dockerd-rs");
+        self.daemon = Some(command.spawn().expect("the engine starts"));
+        self.wait_for(|| answers(&self.socket()), "the engine");
     }
 
     fn log_file(&self, name: &str) -> File {
@@ -370,6 +406,18 @@ fn unmount_beneath(directory: &Path) {
     points.reverse();
     for point in points {
         let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+/// Waits for something that comes by itself.
+///
+/// # Panics
+/// When it does not, within [`PATIENCE`].
+pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !ready() {
+        assert!(Instant::now() < end, "{what} does not come");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -3,18 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use engine_tests::daemon::{Daemon, Manager, PATIENCE, fetch};
+use engine_tests::daemon::{Daemon, Manager, fetch, wait_until};
 use engine_tests::image_tars::{PAGE, busybox_tar, nginx_tar};
-
-fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !ready() {
-        assert!(Instant::now() < end, "{what} does not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn pid(d: &Daemon, name: &str) -> String {
     d.ok(["inspect", "-f", "{{.State.Pid}}", name])

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
 
-use engine_tests::daemon::{Daemon, Manager, PATIENCE, fetch};
+use engine_tests::daemon::{Daemon, Manager, fetch, wait_until};
 use engine_tests::image_tars::{PAGE, busybox_tar, nginx_tar};
+use engine_tests::pty::Pty;
 use engine_tests::registry::Registry;
 
 macro_rules! over_each {
@@ -42,14 +42,6 @@ fn with_busybox(manager: Manager) -> Daemon {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !ready() {
-        assert!(Instant::now() < end, "{what} does not come");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn nginx_is_pulled_run_published_and_stopped(manager: Manager) {
@@ -209,57 +201,15 @@ fn flags_of_run_arrive(manager: Manager) {
 fn exec_has_a_terminal(manager: Manager) {
     let d = with_busybox(manager);
     d.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
-    let size = nix::pty::Winsize {
-        ws_row: 33,
-        ws_col: 99,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    let pty = nix::pty::openpty(&size, None).unwrap();
-    let mut command = d.docker(["exec", "-it", "box", "sh"]);
-    for attach in [
-        std::process::Command::stdin,
-        std::process::Command::stdout,
-        std::process::Command::stderr,
-    ] {
-        attach(&mut command, Stdio::from(pty.slave.try_clone().unwrap()));
-    }
-    let mut child = command.spawn().unwrap();
-    drop(command);
-    drop(pty.slave);
-    let mut master = File::from(pty.master);
-    let mut output = master.try_clone().unwrap();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        // The end of a terminal is an error.
-        while let Ok(count) = output.read(&mut buffer) {
-            if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
-                return;
-            }
-        }
-    });
-    let mut seen = String::new();
-    let mut expect = |text: &str| {
-        let end = Instant::now() + PATIENCE;
-        while !seen.contains(text) {
-            let left = end.saturating_duration_since(Instant::now());
-            let bytes = receiver
-                .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("{text:?} is not in {seen:?}"));
-            seen.push_str(&String::from_utf8_lossy(&bytes));
-        }
-    };
-    expect("# ");
-    master.write_all(b"echo $((6*7)); tty\n").unwrap();
-    expect("42\r\n/dev/pts/");
+    let mut pty = Pty::spawn(d.docker(["exec", "-it", "box", "sh"]), 33, 99);
+    pty.expect("# ");
+    pty.send("echo $((6*7)); tty\n");
+    pty.expect("42\r\n/dev/pts/");
     // The client tells the size when it has started, which may be after the shell.
-    master
-        .write_all(b"while [ \"$(stty size)\" != '33 99' ]; do sleep 0.1; done; echo si''zed\n")
-        .unwrap();
-    expect("sized");
-    master.write_all(b"exit 4\n").unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(4));
+    pty.send("while [ \"$(stty size)\" != '33 99' ]; do sleep 0.1; done; echo si''zed\n");
+    pty.expect("sized");
+    pty.send("exit 4\n");
+    assert_eq!(pty.wait().0, 4);
     d.finish();
 }
 

@@ -55,7 +55,8 @@ fn run(init: Init, scripts: &[&str]) {
 
 #[test]
 fn units_are_those_of_runc() {
-    run(Init::Systemd, &[include_str!("systemd/system.sh")]);
+    let (system, user) = (include_str!("systemd/system.sh"), include_str!("systemd/user.sh"));
+    run(Init::Systemd, &[system, user]);
 }
 
 #[test]

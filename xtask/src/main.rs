@@ -7,6 +7,7 @@ mod build;
 mod ci;
 mod command;
 mod hello;
+mod kernel;
 mod packages;
 mod quickstart;
 mod test;

@@ -34,9 +34,14 @@ const NEEDED: &[(&str, &str)] = &[
     ("newuidmap", "uidmap"),
     ("mkfs.ext4", "e2fsprogs"),
     ("linux.uml", "user-mode-linux"),
+    ("systemctl", "systemd"),
     ("dbus-daemon", "dbus"),
     ("jq", "jq"),
     ("depmod", "kmod"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("cpio", "cpio"),
+    ("criu", "criu"),
+    ("checkpolicy", "checkpolicy"),
 ];
 
 /// The docker CLI has more than one package; the first that installs serves.

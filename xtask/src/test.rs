@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::Result;
 use crate::command::{self, cargo};
-use crate::{build, packages};
+use crate::{build, kernel, packages};
 
 /// What to test.
 #[derive(Debug, Default, Args)]
@@ -29,6 +29,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let begin = Instant::now();
     packages::install_missing()?;
+    kernel::unpack()?;
     // Every crate of the lock file: the layer test asks for all of them, offline.
     command::run(cargo().args(["fetch", "--locked"]))?;
     let programs = build::build()?;

@@ -55,9 +55,9 @@ pub(crate) async fn list(docker: &Docker, options: &PsOptions) -> Result<(), Err
 fn row(container: &ContainerSummary, whole: bool) -> Vec<String> {
     let command = container.command.clone().unwrap_or_default();
     let command = if whole || command.chars().count() <= 20 {
-        format!("\"{command}\"")
+        table::quote(&command)
     } else {
-        format!("\"{}…\"", command.chars().take(19).collect::<String>())
+        table::quote(&format!("{}…", command.chars().take(19).collect::<String>()))
     };
     let now = jiff::Timestamp::now().as_second();
     let names = container.names.as_deref().unwrap_or_default();

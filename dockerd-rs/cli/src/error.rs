@@ -21,6 +21,8 @@ pub(crate) enum Error {
     Engine(String),
     #[error("{0}")]
     Usage(String),
+    #[error("start the event loop: {0}")]
+    EventLoop(String),
     #[error("{0}: {1}")]
     Io(String, io::Error),
     /// A failure of `run` or `exec`, whose exit code means more than that something failed.

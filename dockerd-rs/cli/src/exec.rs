@@ -40,7 +40,7 @@ pub(crate) async fn run(docker: &Docker, options: ExecOptions) -> Result<i32, Er
         terminal::follow_size(move |h, w| {
             let (docker, id) = (docker.clone(), id.clone());
             // The process may be gone; then its size is of no interest.
-            async move { drop(docker.resize_exec(&id, ResizeExecOptions { h, w }).await) }
+            async move { docker.resize_exec(&id, ResizeExecOptions { h, w }).await.is_ok() }
         });
     }
     if process.interactive {

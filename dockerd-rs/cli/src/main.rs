@@ -28,16 +28,26 @@ use crate::arguments::{Arguments, Command};
 use crate::error::Error;
 
 fn main() {
-    let arguments = Arguments::parse();
-    let code = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+        // Nothing is left to tell it on when standard error is closed.
+        drop(error.print());
+        // Help and version are no errors.
+        std::process::exit(if error.exit_code() == 0 {
+            0
+        } else {
+            error::ENGINE_FAILED
+        })
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let code = match &runtime {
         Ok(runtime) => runtime.block_on(dispatch(arguments)),
-        Err(error) => Err(Error::Io("start the event loop".to_owned(), error)),
+        Err(error) => Err(Error::EventLoop(error.to_string())),
     };
     let code = code.unwrap_or_else(|error| {
         eprintln!("docker-rs: {error}");
         error.exit_code()
     });
-    // Not a return: a thread may still be blocked reading standard input.
+    // Not a return, which would drop the event loop and wait for the thread that reads standard input: until somebody pressed Enter.
     std::process::exit(code);
 }
 

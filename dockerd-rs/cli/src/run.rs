@@ -42,11 +42,10 @@ pub(crate) async fn run(docker: &Docker, options: RunOptions) -> Result<i32, Err
             let (docker, id) = (docker.clone(), id.clone());
             // The container may be gone; then its size is of no interest.
             async move {
-                drop(
-                    docker
-                        .resize_container_tty(&id, ResizeContainerTTYOptions { h, w })
-                        .await,
-                )
+                docker
+                    .resize_container_tty(&id, ResizeContainerTTYOptions { h, w })
+                    .await
+                    .is_ok()
             }
         });
     } else {

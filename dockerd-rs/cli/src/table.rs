@@ -29,6 +29,27 @@ pub(crate) fn short_id(id: &str, whole: bool) -> String {
     }
 }
 
+/// A text in double quotes, escaped as Go's `%q` does.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{c}' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\u{b}' => quoted.push_str("\\v"),
+            other if other.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(other))),
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 /// Bytes in decimal units, three or four digits: `1.23MB`.
 pub(crate) fn size(bytes: i64) -> String {
     let mut unit = 0;
@@ -70,6 +91,11 @@ pub(crate) fn ago(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_are_gos() {
+        assert_eq!(quote("a 'b' \"c\" \\ \n\u{1}ä"), r#""a 'b' \"c\" \\ \n\x01ä""#);
+    }
 
     #[test]
     fn sizes_and_ages_are_dockers() {

@@ -1,6 +1,7 @@
 //! The client's own terminal: raw while a container's terminal is shown in it, and as it was afterwards.
 
 use std::io::{IsTerminal as _, stdin};
+use std::time::Duration;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,15 +36,21 @@ fn size() -> Option<(i32, i32)> {
     (size.ws_row > 0 && size.ws_col > 0).then(|| (size.ws_row.into(), size.ws_col.into()))
 }
 
-/// Keeps a process's terminal the size of ours, in the background: `resize` is called with height and width now and after every change.
-pub(crate) fn follow_size<F: Future<Output = ()> + Send>(resize: impl Fn(i32, i32) -> F + Send + Sync + 'static) {
+/// Keeps a process's terminal the size of ours, in the background: `resize` is called with height and width now and after every change. It says
+/// whether it was heard: the process may not be there yet, so it is told again, ten times at most.
+pub(crate) fn follow_size<F: Future<Output = bool> + Send>(resize: impl Fn(i32, i32) -> F + Send + Sync + 'static) {
     tokio::spawn(async move {
         let Ok(mut changes) = signal(SignalKind::window_change()) else {
             return;
         };
         loop {
             if let Some((height, width)) = size() {
-                resize(height, width).await;
+                for attempt in 1..=10 {
+                    if resize(height, width).await {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(10 * attempt)).await;
+                }
             }
             if changes.recv().await.is_none() {
                 return;

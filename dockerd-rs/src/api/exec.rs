@@ -132,7 +132,7 @@ async fn run<R, W>(
 async fn resize(State(engine): Shared, Path(id): Path<String>, params: Params) -> Result<StatusCode> {
     let (container, exec) = engine.exec(&id)?;
     let (height, width) = containers::size(&params)?;
-    engine.resize(&container, &exec.id, height, width).await?;
+    engine.resize_exec(&container, &exec, height, width).await?;
     Ok(StatusCode::OK)
 }
 

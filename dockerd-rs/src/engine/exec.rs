@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use containerd_proto::containerd::services::tasks::v1::{DeleteProcessRequest, ExecProcessRequest};
 use containerd_proto::type_urls;
 use prost_types::Any;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::container::Container;
 use super::model::{Record, Status};
@@ -51,6 +53,8 @@ pub(crate) struct Exec {
     pub(crate) streams: Arc<Streams>,
     state: Mutex<ExecState>,
     started: AtomicBool,
+    /// Canceled when the start is over, well or badly.
+    begun: CancellationToken,
 }
 
 impl Exec {
@@ -110,6 +114,7 @@ impl Engine {
             config,
             state: Mutex::default(),
             started: AtomicBool::new(false),
+            begun: CancellationToken::new(),
         };
         {
             let mut execs = container.execs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +143,9 @@ impl Engine {
             return Err(Error::conflict(format!("exec command {} has already run", exec.id)));
         }
         exec.change(|state| state.running = true);
+        let begun = exec.begun.clone().drop_guard();
         let outcome = self.run_exec(&record, exec, attached).await;
+        drop(begun);
         let Err(error) = outcome else {
             let command = exec.config.cmd.clone().unwrap_or_default().join(" ");
             self.container_event(
@@ -254,6 +261,18 @@ impl Engine {
             wanted,
             record.host_config.group_add.as_deref().unwrap_or_default(),
         )
+    }
+
+    /// Tells an exec's terminal its size. A client does so as soon as it is attached, which is before the process is there.
+    ///
+    /// # Errors
+    /// When it is not started within ten seconds, or has ended.
+    pub(crate) async fn resize_exec(&self, container: &Container, exec: &Exec, height: u32, width: u32) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        tokio::time::timeout(PATIENCE, exec.begun.cancelled())
+            .await
+            .map_err(|_| Error::failed("resize", "timeout waiting for exec session ready"))?;
+        self.resize(container, &exec.id, height, width).await
     }
 
     /// An exec ended.

@@ -173,7 +173,7 @@ fn dump_options(
     options: &CheckpointOptions,
     directories: &Directories,
 ) -> Result<Writer, Error> {
-    let annotation = record.annotations.get("org.criu.config").map(String::as_str);
+    let annotation = record.annotations.get(super::CONFIG_ANNOTATION).map(String::as_str);
     let mut message = directories.common_options(&options.common, LOG, annotation);
     message
         .bytes(opts::ROOT, record.rootfs.as_os_str().as_bytes())

@@ -25,4 +25,7 @@ pub(crate) mod restore;
 mod session;
 mod wire;
 
+/// The annotation that names a file of CRIU's own settings.
+pub(crate) const CONFIG_ANNOTATION: &str = "org.criu.config";
+
 pub use options::{CgroupsMode, CheckpointOptions, Migration, RestoreOptions};

@@ -10,9 +10,10 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::dump::{DESCRIPTORS, Directories};
 use super::request::{Kind, inherit_fd, opts, pair, request};
-use super::session::{Notification, Session, Start, version};
+use super::session::{Notification, Session, Start, Stdio, version};
 use super::wire::Writer;
 use super::{RestoreOptions, external, mountpoints};
+use crate::cgroup::Maker;
 use crate::create::{Prepared, Undo, announce, first_record, hand_over, hook_state, open_pidfd, prepare, streams};
 use crate::options::{Created, Io};
 use crate::plan::namespaces::name;
@@ -29,11 +30,12 @@ pub(crate) fn restore(root: &Path, id: &str, mut options: RestoreOptions) -> Res
     crate::store::check_id(id)?;
     check_version(&options)?;
     let directories = Directories::find(&options.common, false)?;
-    let mut prepared = prepare(id, &mut options.create)?;
+    let mut prepared = prepare(id, &mut options.create, None)?;
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
         directory,
         cgroup: None,
+        resctrl: Vec::new(),
         pid: None,
         poststop: None,
     };
@@ -92,14 +94,20 @@ fn build(
     cgroup::check_free(&prepared.cgroup)?;
     undo.directory.save(&record)?;
     undo.cgroup = Some(prepared.cgroup.clone());
-    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    let mut maker = std::mem::replace(&mut prepared.maker, Maker::Nobody);
+    if let Maker::Files = maker {
+        cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    }
     let prepared = &*prepared;
     record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (mut message, files) = restore_options(prepared, &options, directories, &at)?;
     let (pid_file, pidfd_socket) = (options.create.pid_file.clone(), options.create.pidfd_socket.clone());
     let stdio = streams(options.create.io);
     let session = Session::start(&Start {
-        stdio: stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd)),
+        stdio: match &stdio {
+            Some(fds) => Stdio::Fds(fds.each_ref().map(AsFd::as_fd)),
+            None => Stdio::Inherit,
+        },
         files: &files,
         prepare: Some(&|| {
             mountpoints::prepare(&prepared.plan, &at)?;
@@ -107,11 +115,16 @@ fn build(
         }),
     })?;
     // What CRIU restores is born where CRIU is.
+    if let Maker::Systemd(manager) = &mut maker {
+        cgroup::start(manager, &prepared.cgroup, session.pid, &prepared.spec)?;
+    }
     prepared
         .cgroup
         .add(session.pid)
         .map_err(|error| Error::Cgroup(error.to_string()))?;
-    cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    if !matches!(maker, Maker::Nobody) {
+        cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    }
     for root in external::cgroup_roots(session.pid)? {
         message.message(opts::CGROUP_ROOT, &root);
     }
@@ -172,7 +185,7 @@ fn restore_options(
     let plan = &prepared.plan;
     let annotations = prepared.spec.annotations().as_ref();
     let annotation = annotations
-        .and_then(|all| all.get("org.criu.config"))
+        .and_then(|all| all.get(super::CONFIG_ANNOTATION))
         .map(String::as_str);
     let mut message = directories.common_options(&options.common, LOG, annotation);
     message

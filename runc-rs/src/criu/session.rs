@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags,
@@ -27,11 +28,23 @@ const SOCKET: i32 = 3;
 /// The descriptor of the first file in CRIU's process.
 pub(crate) const FIRST_FILE: i32 = SOCKET + 1;
 
+/// A CRIU process's standard streams.
+#[derive(Default)]
+pub(crate) enum Stdio<'a> {
+    /// None: it logs, and what it says besides is for nobody.
+    #[default]
+    Null,
+    /// The caller's, for a restored process.
+    Inherit,
+    /// These, for a restored process.
+    Fds([BorrowedFd<'a>; 3]),
+}
+
 /// What a CRIU process starts with.
 #[derive(Default)]
 pub(crate) struct Start<'a> {
-    /// Its descriptors 0, 1 and 2, which a restored process gets; the caller's when absent.
-    pub(crate) stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// Its descriptors 0, 1 and 2.
+    pub(crate) stdio: Stdio<'a>,
     /// Runs in the process before CRIU does. What it opens become the descriptors from [`FIRST_FILE`] on.
     pub(crate) prepare: Option<&'a dyn Fn() -> Result<Vec<OwnedFd>, Fail>>,
     /// The descriptors that follow.
@@ -46,7 +59,7 @@ pub(crate) struct Notification {
     pub(crate) fd: Option<OwnedFd>,
 }
 
-/// A CRIU process. It is reaped when this is dropped: it ends when its socket is closed.
+/// A CRIU process. It is reaped when this is dropped: it ends when nothing more is to be read from its socket.
 #[derive(Debug)]
 pub(crate) struct Session {
     socket: Option<OwnedFd>,
@@ -55,7 +68,10 @@ pub(crate) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.socket = None;
+        // CRIU may have something to say still: closing at once would be an error to it.
+        if let Some(socket) = &self.socket {
+            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+        }
         process::reap(self.pid);
     }
 }
@@ -189,13 +205,14 @@ fn become_criu(
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).step(|| "socketpair")?;
     speak.send(&Message::Console(ours)).step(|| "send of the socket")?;
     let mut wanted: Vec<BorrowedFd<'_>> = Vec::new();
-    let first = match start.stdio {
-        Some(stdio) => {
-            wanted.extend(stdio);
-            0
-        }
-        None => SOCKET,
-    };
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let null = openat(CWD, c"/dev/null", flags, Mode::empty()).step(|| "open /dev/null")?;
+    match start.stdio {
+        Stdio::Null => wanted.extend([null.as_fd(); 3]),
+        Stdio::Inherit => {}
+        Stdio::Fds(fds) => wanted.extend(fds),
+    }
+    let first = if wanted.is_empty() { SOCKET } else { 0 };
     wanted.push(socket.as_fd());
     wanted.extend(files.iter().chain(start.files).map(AsFd::as_fd));
     let last = first + i32::try_from(wanted.len()).unwrap_or(i32::MAX);

@@ -69,7 +69,7 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     }
     setsid().step(|| "setsid")?;
     if let Some(name) = &context.keyring {
-        join_keyring(name)?;
+        join_keyring(name, plan.selinux_label.as_deref())?;
     }
     let console = if context.plan.terminal {
         Some(make_console(context)?)
@@ -79,13 +79,9 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     set_streams(console.as_ref(), context.stdio.as_ref(), plan.uid)?;
     finish::set_labels(plan)?;
     finish::set_scheduling(plan)?;
-    let pid = match (
-        &context.listener,
-        context.listener.is_some().then(|| context.channel.receive()),
-    ) {
-        (Some(_), Some(Ok(Some(Message::Go(pid))))) => pid,
-        (None, _) => 0,
-        _ => return Err(Fail::new("the parent is gone")),
+    let pid = match &context.listener {
+        Some(_) => ask(context, &Message::TellPid)?,
+        None => 0,
     };
     let handover = handover(context.seccomp, context.listener.as_ref(), pid, &context.state);
     let program = restrict(plan, context.seccomp, handover.as_ref())?;
@@ -96,13 +92,24 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     Err(program.execute(context.preserve_fds))
 }
 
+/// Has the parent do something; its answer is our process id in its namespace.
+fn ask(context: &JoinContext<'_>, what: &Message) -> Result<i32, Fail> {
+    context.channel.send(what).step(|| "ask the parent")?;
+    match context.channel.receive().step(|| "wait for the parent")? {
+        Some(Message::Go(pid)) => Ok(pid),
+        _ => Err(Fail::new("the parent is gone")),
+    }
+}
+
 /// Into the container's cgroup, on the processors asked for before and after.
 fn enter_cgroup(context: &JoinContext<'_>, birth: Birth) -> Result<(), Fail> {
     let affinity = &context.plan.cpu_affinity;
     if !affinity.initial.is_empty() {
         scheduling::set_affinity(&affinity.initial).step(|| "error setting initial CPU affinity")?;
     }
-    context.cgroup_files.enter(birth)?;
+    if context.cgroup_files.enter(birth)? {
+        ask(context, &Message::EnterCgroup)?;
+    }
     if !affinity.last.is_empty() {
         scheduling::set_affinity(&affinity.last).step(|| "error setting CPU affinity")?;
     } else if affinity.is_empty() {

@@ -10,6 +10,7 @@ mod dev;
 pub(crate) mod fail;
 pub(crate) mod finish;
 pub(crate) mod join;
+mod labels;
 mod mask;
 pub(crate) mod mount;
 mod mountinfo;
@@ -163,18 +164,25 @@ pub(crate) fn with_preserved(mut fds: Vec<RawFd>, preserve_fds: u32) -> Vec<RawF
 pub(crate) struct CgroupFiles {
     pub(crate) v1: Vec<CString>,
     pub(crate) v2: Vec<CString>,
+    /// Those of Intel RDT.
+    pub(crate) resctrl: Vec<CString>,
     /// A file that may not be written is passed over.
     pub(crate) forgive: bool,
+    /// systemd can put a process there that may not go by itself: a user may move it only where its old place is his, too.
+    pub(crate) manager: bool,
     /// Whose cgroup to enter on v2 instead, when the container's takes no processes any more.
     pub(crate) fallback: Option<i32>,
 }
 
 impl CgroupFiles {
     /// Moves the calling process into the cgroup; on v2 only when it was not born there.
-    fn enter(&self, birth: Birth) -> Result<(), Fail> {
+    ///
+    /// Whether it may not, and a manager can put it there (see [`Self::manager`]).
+    fn enter(&self, birth: Birth) -> Result<bool, Fail> {
         use rustix::fs::{CWD, OFlags, openat};
         use rustix::io::Errno;
         let v2: &[CString] = if birth.in_cgroup2 { &[] } else { &self.v2 };
+        let mut refused = false;
         for file in self.v1.iter().chain(v2) {
             let step = || format!("join the cgroup by {}", file.to_string_lossy());
             let enter = |file: &CString| {
@@ -189,11 +197,17 @@ impl CgroupFiles {
                 (entered, _) => entered,
             };
             match entered {
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.manager => refused = true,
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if self.forgive => {}
                 result => drop(result.step(step)?),
             }
         }
-        Ok(())
+        for file in &self.resctrl {
+            let step = || format!("intelrdt: unable to add the process by {}", file.to_string_lossy());
+            let fd = openat(CWD, file.as_c_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+            rustix::io::write(&fd, b"0").step(step)?;
+        }
+        Ok(refused)
     }
 }
 
@@ -252,7 +266,7 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     namespaces::enter(context)?;
     setsid().step(|| "setsid")?;
     if let Some(name) = &context.keyring {
-        join_keyring(name)?;
+        join_keyring(name, plan.process.selinux_label.as_deref())?;
     }
     let console = build_root(context)?;
     set_streams(console.as_ref(), context.stdio.as_ref(), plan.process.uid)?;
@@ -339,19 +353,28 @@ fn run_hooks(context: &Context<'_>) -> Result<(), Fail> {
     context.channel.send(&Message::RunHooks).step(|| "ask for the hooks")?;
     let pid = context.wait_go()?;
     context.progress.pid.set(pid);
-    let state = HookState {
-        pid,
-        ..context.hook_state.clone()
-    };
+    let state = state_inside(context, crate::Status::Creating);
     hooks::run("createContainer", &hooks.create_container, &state).map_err(|error| Fail(error.to_string()))
 }
 
-pub(crate) fn join_keyring(name: &CString) -> Result<(), Fail> {
+/// The state for hooks in the container's namespaces: they see this process by the number that it has there.
+fn state_inside<'a>(context: &Context<'a>, status: crate::Status) -> HookState<'a> {
+    HookState {
+        pid: rustix::process::getpid().as_raw_nonzero().get(),
+        status,
+        ..context.hook_state.clone()
+    }
+}
+
+/// Joins a session keyring of this name, labelled as the process will be.
+pub(crate) fn join_keyring(name: &CString, label: Option<&str>) -> Result<(), Fail> {
+    let label = labels::KeyLabel::set(label)?;
     match credentials::join_session_keyring(name) {
         // A kernel without keyrings has none to protect.
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
-        result => result.step(|| "unable to join session keyring"),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
+        result => result.step(|| "unable to join session keyring")?,
     }
+    label.clear()
 }
 
 /// Host name, domain name, kernel parameters.
@@ -385,11 +408,7 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     }
     let hooks = &context.plan.hooks.start_container;
     if !hooks.is_empty() {
-        let state = HookState {
-            pid: context.progress.pid.get(),
-            status: crate::Status::Created,
-            ..context.hook_state.clone()
-        };
+        let state = state_inside(context, crate::Status::Created);
         if let Err(error) = hooks::run("startContainer", hooks, &state) {
             return Fail(error.to_string());
         }

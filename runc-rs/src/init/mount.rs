@@ -14,8 +14,8 @@ use rustix::mount::{
     open_tree, unmount,
 };
 
-use super::copy_up;
 use super::fail::{Fail, Step};
+use super::{copy_up, labels};
 use crate::inroot::{self, Make};
 use crate::plan::mount_options::AttrChange;
 use crate::plan::mounts::{MountKind, MountPlan};
@@ -38,7 +38,7 @@ const ALLOWED_IN_PROC: [&str; 11] = [
 ];
 
 /// The longest value `fsconfig` takes.
-const FSCONFIG_LIMIT: usize = 255;
+pub(crate) const FSCONFIG_LIMIT: usize = 255;
 
 /// Puts `tree` (a detached mount) on `destination`.
 pub(crate) fn attach(tree: impl AsFd, destination: impl AsFd) -> rustix::io::Result<()> {
@@ -269,6 +269,12 @@ pub(crate) fn open_destination(root: BorrowedFd<'_>, plan: &MountPlan, make: Mak
     Ok(destination)
 }
 
+/// The permissions of a directory that is there: a tmpfs over it takes them. One that has to be made is writable by all, as the kernel makes it.
+fn mode_of(root: BorrowedFd<'_>, path: &Path) -> Option<u32> {
+    let directory = inroot::open(root, path, OFlags::PATH).ok()?;
+    Some(fs::fstat(directory).ok()?.st_mode & 0o7777)
+}
+
 fn filesystem(
     root: BorrowedFd<'_>,
     plan: &MountPlan,
@@ -276,6 +282,12 @@ fn filesystem(
     source: &str,
     prepared: Option<&Source>,
 ) -> Result<OwnedFd, Fail> {
+    let given = |data: &String| data.split(',').any(|option| option.starts_with("mode="));
+    let existing = if fstype == "tmpfs" && !plan.options.data.iter().any(given) {
+        mode_of(root, &plan.destination)
+    } else {
+        None
+    };
     let destination = if matches!(fstype, "proc" | "sysfs") {
         ordinary_directory(root, plan, fstype)?
     } else {
@@ -294,19 +306,18 @@ fn filesystem(
         .flat_map(|d| d.split(','))
         .map(str::to_owned)
         .collect();
-    if fstype == "tmpfs" && !data.iter().any(|option| option.starts_with("mode=")) {
-        let mode = fs::fstat(&destination).step(|| "stat of the destination")?.st_mode & 0o7777;
-        data.push(format!("mode={mode:o}"));
-    }
+    data.extend(existing.map(|mode| format!("mode={mode:o}")));
     let long = |option: &String| {
         option
             .split_once('=')
             .is_some_and(|(_, value)| value.len() > FSCONFIG_LIMIT)
     };
     let tree = if data.iter().any(long) {
+        // In quotes: a context may have commas.
+        data.extend(plan.label.as_ref().map(|label| format!("context=\"{label}\"")));
         classic(root, fstype, source, &data, plan)?
     } else {
-        new_instance(fstype, source, &data, plan)?
+        labels::new_instance(fstype, source, data, plan)?
     };
     if let Some(Source::UserNamespace(userns)) = prepared {
         map_ids(&tree, userns, false).step(|| format!("failed to set MOUNT_ATTR_IDMAP on {fstype}"))?;
@@ -335,7 +346,7 @@ fn ordinary_directory(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str) -> R
 }
 
 /// A new, detached instance of a filesystem with the mount's attributes.
-fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -> Result<OwnedFd, Fail> {
+pub(super) fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -> Result<OwnedFd, Fail> {
     let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("fsopen {fstype}"))?;
     make_instance(&context, fstype, source, data, plan).map_err(|Fail(why)| Fail(why + &kernels_words(&context)))
 }

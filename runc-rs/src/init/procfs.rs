@@ -29,6 +29,8 @@ impl Procfs {
     /// Writes `value` to the file `path` of it. `path` may lead through `self` and `thread-self`, and nowhere else.
     pub(crate) fn write(&self, path: &str, value: &[u8]) -> Result<(), Fail> {
         let shown = || format!("write /proc/{path}");
+        // runc's word, by which a parameter that the kernel does not have is known.
+        let opening = || format!("open /proc/{path}");
         let path_only = Path::new(path);
         // `self` is a symbolic link of procfs itself; everything after it must be plain.
         let (base, rest) = match path_only.strip_prefix("self") {
@@ -39,14 +41,14 @@ impl Procfs {
                     OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
                     Mode::empty(),
                 );
-                (Some(base.step(shown)?), rest)
+                (Some(base.step(opening)?), rest)
             }
             Err(_) => (None, path_only),
         };
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = fs::openat2(base.as_ref().unwrap_or(&self.0), rest, flags, Mode::empty(), resolve).step(shown)?;
+        let file = fs::openat2(base.as_ref().unwrap_or(&self.0), rest, flags, Mode::empty(), resolve).step(opening)?;
         if !is_on(&file, PROC_MAGIC).step(shown)? {
             return Err(Fail(format!("/proc/{path} is not on procfs")));
         }

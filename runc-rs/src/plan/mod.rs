@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Hook, Linux, Spec};
 
 use crate::Error;
+use crate::intel_rdt::Wanted;
 use devices::DeviceNode;
 use ids::IdMaps;
 use mounts::{MountKind, MountPlan};
@@ -47,12 +48,14 @@ pub(crate) struct Plan {
     pub(crate) set_up_dev: bool,
     pub(crate) masked_paths: Vec<PathBuf>,
     pub(crate) readonly_paths: Vec<PathBuf>,
-    /// `linux.mountLabel`: SELinux's, so an error on a kernel without it.
+    /// `linux.mountLabel`: SELinux's, so an error on a kernel without it. It is in `mounts` too.
     pub(crate) mount_label: Option<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     /// Path beneath `/proc/sys` and value.
     pub(crate) sysctl: Vec<(String, String)>,
+    /// A share of cache and memory bandwidth.
+    pub(crate) intel_rdt: Option<Wanted>,
     /// Devices to move into the network namespace.
     pub(crate) net_devices: Vec<NetDevice>,
     pub(crate) process: ProcessPlan,
@@ -109,12 +112,12 @@ impl Plan {
             .process()
             .as_ref()
             .ok_or_else(|| Error::config("process", "process property must not be empty"))?;
-        refuse_unsupported(linux)?;
         let namespaces = Namespaces::plan(linux.namespaces().as_deref().unwrap_or_default())?;
         let id_maps = id_maps(linux, &namespaces)?;
         let around = mounts::Surroundings {
             bundle,
             id_maps: id_maps.as_ref(),
+            label: linux.mount_label().as_deref().filter(|label| !label.is_empty()),
             joins_user_namespace: namespaces.new & libc::CLONE_NEWUSER == 0 && namespaces.in_user_namespace(),
         };
         let mut mounts = Vec::new();
@@ -151,22 +154,13 @@ impl Plan {
             hostname: name(spec.hostname().as_deref(), "hostname", &namespaces)?,
             domainname: name(spec.domainname().as_deref(), "domainname", &namespaces)?,
             sysctl: sysctl::plan_sysctl(linux.sysctl().as_ref(), &namespaces)?,
+            intel_rdt: linux.intel_rdt().as_ref().map(Wanted::plan),
             net_devices: netdevices::plan_net_devices(linux.net_devices().as_ref())?,
             process,
             hooks: Hooks::plan(spec),
             namespaces,
         })
     }
-}
-
-/// What would be promised and not kept is an error, not silence.
-fn refuse_unsupported(linux: &Linux) -> Result<(), Error> {
-    for (there, field) in [(linux.intel_rdt().is_some(), "linux.intelRdt")] {
-        if there {
-            return Err(Error::config(field, "is not supported by this build"));
-        }
-    }
-    Ok(())
 }
 
 fn paths(list: Option<&[String]>) -> Vec<PathBuf> {

@@ -59,6 +59,7 @@ pub(crate) struct MountOptions {
 }
 
 /// What an option does.
+#[derive(Clone, Copy)]
 enum Effect {
     Attr(u64, u64),
     Superblock(&'static str),
@@ -78,55 +79,84 @@ const MS_SLAVE: u64 = libc::MS_SLAVE;
 const MS_PRIVATE: u64 = libc::MS_PRIVATE;
 const MS_UNBINDABLE: u64 = libc::MS_UNBINDABLE;
 
-/// Options that act on attributes and have a recursive twin with `r` before the name.
+/// Options that act on attributes, each with what it sets and clears; all have a recursive twin with `r` before the name.
+const ATTRIBUTES: [(&str, u64, u64); 18] = [
+    ("ro", sys::ATTR_RDONLY, 0),
+    ("rw", 0, sys::ATTR_RDONLY),
+    ("nosuid", sys::ATTR_NOSUID, 0),
+    ("suid", 0, sys::ATTR_NOSUID),
+    ("nodev", sys::ATTR_NODEV, 0),
+    ("dev", 0, sys::ATTR_NODEV),
+    ("noexec", sys::ATTR_NOEXEC, 0),
+    ("exec", 0, sys::ATTR_NOEXEC),
+    ("nodiratime", sys::ATTR_NODIRATIME, 0),
+    ("diratime", 0, sys::ATTR_NODIRATIME),
+    ("noatime", sys::ATTR_NOATIME, sys::ATTR_STRICTATIME),
+    ("strictatime", sys::ATTR_STRICTATIME, sys::ATTR_NOATIME),
+    ("relatime", 0, sys::ATTR_ATIME),
+    ("atime", 0, sys::ATTR_ATIME),
+    ("norelatime", 0, sys::ATTR_ATIME),
+    ("nostrictatime", 0, sys::ATTR_ATIME),
+    ("nosymfollow", sys::ATTR_NOSYMFOLLOW, 0),
+    ("symfollow", 0, sys::ATTR_NOSYMFOLLOW),
+];
+
+/// All other options.
+const EFFECTS: [(&str, Effect); 29] = [
+    ("sync", Effect::Superblock("sync")),
+    ("dirsync", Effect::Superblock("dirsync")),
+    ("lazytime", Effect::Superblock("lazytime")),
+    ("mand", Effect::Superblock("mand")),
+    ("defaults", Effect::Nothing),
+    ("async", Effect::Nothing),
+    ("nolazytime", Effect::Nothing),
+    ("nomand", Effect::Nothing),
+    ("silent", Effect::Nothing),
+    ("loud", Effect::Nothing),
+    ("iversion", Effect::Nothing),
+    ("noiversion", Effect::Nothing),
+    ("bind", Effect::Bind(false)),
+    ("rbind", Effect::Bind(true)),
+    ("remount", Effect::Remount),
+    ("shared", Effect::Propagation(MS_SHARED)),
+    ("rshared", Effect::Propagation(MS_SHARED)),
+    ("slave", Effect::Propagation(MS_SLAVE)),
+    ("rslave", Effect::Propagation(MS_SLAVE)),
+    ("private", Effect::Propagation(MS_PRIVATE)),
+    ("rprivate", Effect::Propagation(MS_PRIVATE)),
+    ("unbindable", Effect::Propagation(MS_UNBINDABLE)),
+    ("runbindable", Effect::Propagation(MS_UNBINDABLE)),
+    ("tmpcopyup", Effect::CopyUp),
+    ("copy-symlink", Effect::CopySymlink),
+    ("src-nofollow", Effect::SourceNofollow),
+    ("dest-nofollow", Effect::DestinationNofollow),
+    ("idmap", Effect::Idmap(false)),
+    ("ridmap", Effect::Idmap(true)),
+];
+
 fn attribute(name: &str) -> Option<(u64, u64)> {
-    Some(match name {
-        "ro" => (sys::ATTR_RDONLY, 0),
-        "rw" => (0, sys::ATTR_RDONLY),
-        "nosuid" => (sys::ATTR_NOSUID, 0),
-        "suid" => (0, sys::ATTR_NOSUID),
-        "nodev" => (sys::ATTR_NODEV, 0),
-        "dev" => (0, sys::ATTR_NODEV),
-        "noexec" => (sys::ATTR_NOEXEC, 0),
-        "exec" => (0, sys::ATTR_NOEXEC),
-        "nodiratime" => (sys::ATTR_NODIRATIME, 0),
-        "diratime" => (0, sys::ATTR_NODIRATIME),
-        "noatime" => (sys::ATTR_NOATIME, sys::ATTR_STRICTATIME),
-        "strictatime" => (sys::ATTR_STRICTATIME, sys::ATTR_NOATIME),
-        "relatime" | "atime" | "norelatime" | "nostrictatime" => (0, sys::ATTR_ATIME),
-        "nosymfollow" => (sys::ATTR_NOSYMFOLLOW, 0),
-        "symfollow" => (0, sys::ATTR_NOSYMFOLLOW),
-        _ => return None,
-    })
+    let found = ATTRIBUTES.iter().find(|(own, _, _)| *own == name);
+    found.map(|(_, set, clear)| (*set, *clear))
 }
 
 fn effect(option: &str) -> Option<Effect> {
     if let Some((set, clear)) = attribute(option) {
         return Some(Effect::Attr(set, clear));
     }
-    Some(match option {
-        "sync" => Effect::Superblock("sync"),
-        "dirsync" => Effect::Superblock("dirsync"),
-        "lazytime" => Effect::Superblock("lazytime"),
-        "mand" => Effect::Superblock("mand"),
-        "defaults" | "async" | "nolazytime" | "nomand" | "silent" | "loud" | "iversion" | "noiversion" => {
-            Effect::Nothing
-        }
-        "bind" => Effect::Bind(false),
-        "rbind" => Effect::Bind(true),
-        "remount" => Effect::Remount,
-        "shared" | "rshared" => Effect::Propagation(MS_SHARED),
-        "slave" | "rslave" => Effect::Propagation(MS_SLAVE),
-        "private" | "rprivate" => Effect::Propagation(MS_PRIVATE),
-        "unbindable" | "runbindable" => Effect::Propagation(MS_UNBINDABLE),
-        "tmpcopyup" => Effect::CopyUp,
-        "copy-symlink" => Effect::CopySymlink,
-        "src-nofollow" => Effect::SourceNofollow,
-        "dest-nofollow" => Effect::DestinationNofollow,
-        "idmap" => Effect::Idmap(false),
-        "ridmap" => Effect::Idmap(true),
-        _ => return None,
-    })
+    let found = EFFECTS.iter().find(|(own, _)| *own == option);
+    found.map(|(_, effect)| *effect)
+}
+
+/// The names of all options that are not handed to the filesystem as data, sorted.
+pub(crate) fn known() -> Vec<String> {
+    let attributes = ATTRIBUTES
+        .iter()
+        .flat_map(|(name, _, _)| [(*name).to_owned(), format!("r{name}")]);
+    let mut names: Vec<String> = attributes
+        .chain(EFFECTS.iter().map(|(name, _)| (*name).to_owned()))
+        .collect();
+    names.sort();
+    names
 }
 
 impl MountOptions {

@@ -216,8 +216,9 @@ fn devices(linux: &Linux) -> Result {
 fn intel_rdt(linux: &Linux) -> Result {
     let id = linux.intel_rdt().as_ref().and_then(|r| r.clos_id().as_deref());
     match id {
-        Some(id) if id == "." || id == ".." || id.contains('/') || id.is_empty() => {
-            refuse("linux.intelRdt.closID", "invalid intelRdt.ClosID")
+        // The root of resctrl is the default class; an empty name is none.
+        Some(id) if id != "/" && (id == "." || id == ".." || id.contains(['/', '\0'])) => {
+            refuse("linux.intelRdt.closID", format!("invalid intelRdt.ClosID {id:?}"))
         }
         _ => Ok(()),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use containerd_proto::containerd::runc::v1::Options;
 use oci_spec::runtime::{LinuxResources, Process};
-use runc_rs::{CreateOptions, Created, ExecOptions, Io, Runtime};
+use runc_rs::{CgroupManager, CreateOptions, Created, ExecOptions, Io, Runtime};
 
 use super::{OciRuntime, RuntimeError, RuntimeIo, RuntimeResult, Spawned};
 
@@ -16,7 +16,7 @@ pub struct LinkedRuntime {
     runtime: Runtime,
     no_pivot_root: bool,
     no_new_keyring: bool,
-    systemd_cgroup: bool,
+    cgroup_manager: CgroupManager,
 }
 
 impl LinkedRuntime {
@@ -26,7 +26,11 @@ impl LinkedRuntime {
             runtime: Runtime::new(root),
             no_pivot_root: options.no_pivot_root,
             no_new_keyring: options.no_new_keyring,
-            systemd_cgroup: options.systemd_cgroup,
+            cgroup_manager: if options.systemd_cgroup {
+                CgroupManager::Systemd
+            } else {
+                CgroupManager::Cgroupfs
+            },
         }
     }
 }
@@ -54,15 +58,11 @@ fn words(prefix: &'static str) -> impl Fn(runc_rs::Error) -> RuntimeError {
 
 impl OciRuntime for LinkedRuntime {
     fn create(&self, id: &str, bundle: &Path, streams: RuntimeIo) -> RuntimeResult<Spawned> {
-        if self.systemd_cgroup {
-            return Err(RuntimeError(
-                "the systemd cgroup driver is not supported by the linked runtime".to_owned(),
-            ));
-        }
         let options = CreateOptions {
             io: io(streams),
             no_pivot: self.no_pivot_root,
             no_new_keyring: self.no_new_keyring,
+            cgroup_manager: self.cgroup_manager,
             ..CreateOptions::new(bundle)
         };
         self.runtime
@@ -110,8 +110,10 @@ impl OciRuntime for LinkedRuntime {
     }
 
     fn update(&self, id: &str, resources: &[u8]) -> RuntimeResult<()> {
-        let resources: LinuxResources =
+        let mut resources: LinuxResources =
             serde_json::from_slice(resources).map_err(|e| RuntimeError(format!("resources: {e}")))?;
+        // As `runc update` has it: limits change, device rules do not.
+        resources.set_devices(None);
         self.runtime.update(id, &resources).map_err(words(""))
     }
 

@@ -1,9 +1,11 @@
 //! What a cgroup of systemd's takes beside its files.
 
+use std::path::Path;
+
 use oci_spec::runtime::LinuxResources;
 
 use super::{Cgroup, FreezerState, apply, freezer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::Mode;
 use crate::systemd::properties::{self, Target};
 use crate::systemd::{Manager, Property, Unit};
@@ -29,6 +31,38 @@ impl Cgroup {
         all.extend_from_slice(extra);
         manager.start(&unit.name, &all)?;
         self.create()
+    }
+}
+
+impl Cgroup {
+    /// Has systemd put a process into this cgroup: a unit's own, or one that [`Self::below`] made of it, given as `unit`. When a
+    /// cgroup takes no processes any more, because it has handed its controllers on, it is put beside process `fallback`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Systemd`]; [`crate::Error::NoController`] on a host without cgroup2, or for a cgroup that is no unit's.
+    pub fn attach(&self, unit: &Self, pid: i32, fallback: Option<i32>) -> Result<()> {
+        let none = || Error::NoController {
+            controller: "name=systemd".to_owned(),
+        };
+        let (Some(top), Some(own), Some(name)) = (unit.unified(), self.unified(), &self.unit) else {
+            return Err(none());
+        };
+        let below = |path: &Path| path.strip_prefix(top).ok().map(|below| Path::new("/").join(below));
+        let mut manager = Manager::connect(name.scope)?;
+        let first = manager.attach(&name.name, &below(own).ok_or_else(none)?, pid);
+        match (first, fallback) {
+            (Err(error), Some(fallback)) => {
+                let other = crate::host::unified_of(fallback).ok();
+                match other
+                    .and_then(|path| below(&path))
+                    .filter(|path| path != Path::new("/"))
+                {
+                    Some(path) => manager.attach(&name.name, &path, pid),
+                    None => Err(error),
+                }
+            }
+            (first, _) => first,
+        }
     }
 }
 

@@ -223,6 +223,20 @@ impl Manager {
         Ok(pairs.into_iter().filter_map(property).collect())
     }
 
+    /// Puts a process into a unit's cgroup, or into one below it (`/` is the unit's own). systemd 238.
+    ///
+    /// # Errors
+    /// [`Error::Systemd`], with the kernel's reason when that refuses.
+    pub fn attach(&mut self, unit: &str, below: &Path, pid: i32) -> Result<()> {
+        let pids = Value::Array("u".to_owned(), vec![Value::U32(pid.cast_unsigned())]);
+        let body = [Value::str(unit), Value::str(below.to_string_lossy()), pids];
+        let failed = |source: BusError| Error::Systemd {
+            action: format!("unable to attach process {pid} to unit {unit:?}"),
+            source: Box::new(source),
+        };
+        self.call("AttachProcessesToUnit", &body).map(drop).map_err(failed)
+    }
+
     /// Stops a unit, waits for that, and has systemd forget it, also when it failed. A unit that is gone already is a success.
     ///
     /// # Errors

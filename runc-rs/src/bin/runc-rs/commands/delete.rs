@@ -31,8 +31,9 @@ To remove what is left of the stopped container \"ubuntu01\":
 
 fn delete(invocation: &Invocation) -> Result<u8, Failure> {
     let force = invocation.values.switch("force");
-    match invocation.runtime().delete(invocation.id()?, force) {
-        Err(Error::NotFound(_)) if force => Ok(0),
-        result => Ok(result.map(|()| 0)?),
+    match invocation.runtime().delete_with_warnings(invocation.id()?, force) {
+        Err(Error::NotFound(_)) if force => {}
+        result => result?.iter().for_each(|warning| invocation.log.warn(warning)),
     }
+    Ok(0)
 }

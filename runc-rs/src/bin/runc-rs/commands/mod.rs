@@ -9,6 +9,7 @@ mod features;
 mod kill;
 mod list;
 mod migration;
+mod mounts;
 mod process;
 mod ps;
 mod restore;
@@ -30,6 +31,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     exec::COMMAND,
     kill::COMMAND,
     list::COMMAND,
+    mounts::COMMAND,
     simple::PAUSE,
     ps::COMMAND,
     restore::COMMAND,

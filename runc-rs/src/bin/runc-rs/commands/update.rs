@@ -113,24 +113,17 @@ fn update(invocation: &Invocation) -> Result<u8, Failure> {
     unlimited_swap(&mut resources);
     // The rules of the container stay: an update of limits is none of devices.
     resources.set_devices(None);
-    refuse_rdt(values)?;
+    let (l3, bandwidth) = (values.text("l3-cache-schema")?, values.text("mem-bw-schema")?);
+    if l3.is_some() || bandwidth.is_some() {
+        // First: it fails where the machine has none, and nothing is changed then.
+        runtime.update_intel_rdt(id, l3, bandwidth)?;
+    }
     runtime.update(id, &resources)?;
+    let (l3, bandwidth) = (values.text("l3-cache-schema")?, values.text("mem-bw-schema")?);
+    if l3.is_some() || bandwidth.is_some() {
+        runtime.update_intel_rdt(id, l3, bandwidth)?;
+    }
     Ok(0)
-}
-
-/// Schemata of Intel RDT, on a machine that has none.
-fn refuse_rdt(values: &Values) -> Result<(), Failure> {
-    let info = Path::new("/sys/fs/resctrl/info");
-    if values.text("l3-cache-schema")?.is_some() && !info.join("L3").exists() {
-        return Err(Failure::new("Intel RDT/CAT: l3 cache schema is not enabled"));
-    }
-    if values.text("mem-bw-schema")?.is_some() && !info.join("MB").exists() {
-        return Err(Failure::new("Intel RDT/MBA: memory bandwidth schema is not enabled"));
-    }
-    if values.is_set("l3-cache-schema") || values.is_set("mem-bw-schema") {
-        return Err(Failure::new("Intel RDT: a schema is not updated by this build"));
-    }
-    Ok(())
 }
 
 fn from_file(path: &Path) -> Result<LinuxResources, Failure> {
