@@ -43,6 +43,7 @@ fn the_whole_life_without_a_cgroup() {
     bundle.set("/process/args", json!(["/bin/sleep", "1000"]));
     bundle.create().ok();
     assert_eq!(bundle.state()["status"], "created");
+    assert_eq!(bundle.exec(&["/bin/echo", "early"]).ok(), "early\n");
     bundle.start().ok();
     let state = bundle.state();
     assert_eq!(state["status"], "running");
