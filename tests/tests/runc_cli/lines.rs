@@ -142,6 +142,7 @@ pub(crate) const EXEC: &[&str] = &[
     "exec -p /nope c",
     "exec -p bad.json c",
     "exec -p empty.json c",
+    "exec -p bogus.json c",
     "exec -p process.json c",
     "exec -d c true",
     "exec -t -d c ls",

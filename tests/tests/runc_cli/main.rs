@@ -212,7 +212,14 @@ fn of_a_created_and_of_a_stopped_container() {
 fn of_configurations_that_fail() {
     let pair = Pair::new();
     type Change = fn(&mut serde_json::Value);
-    let cases: [(Change, Option<Different>); 11] = [
+    let cases: [(Change, Option<Different>); 12] = [
+        (
+            |c| {
+                c["process"]["capabilities"]["bounding"] = json!(["CAP_BOGUS", "CAP_KILL"]);
+                c["process"]["args"] = json!(["/bin/true"]);
+            },
+            None,
+        ),
         (|c| c["process"]["args"] = json!(["nope"]), None),
         (|c| c["process"]["args"] = json!(["/nope"]), None),
         (|c| c["process"]["args"] = json!(["/etc"]), None),
