@@ -243,6 +243,7 @@ pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) 
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        mount_label: plan.mount_label.clone(),
         intel_rdt: prepared.intel_rdt.clone(),
         inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,

@@ -69,7 +69,7 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     }
     setsid().step(|| "setsid")?;
     if let Some(name) = &context.keyring {
-        join_keyring(name)?;
+        join_keyring(name, plan.selinux_label.as_deref())?;
     }
     let console = if context.plan.terminal {
         Some(make_console(context)?)

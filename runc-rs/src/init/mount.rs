@@ -14,8 +14,8 @@ use rustix::mount::{
     open_tree, unmount,
 };
 
-use super::copy_up;
 use super::fail::{Fail, Step};
+use super::{copy_up, labels};
 use crate::inroot::{self, Make};
 use crate::plan::mount_options::AttrChange;
 use crate::plan::mounts::{MountKind, MountPlan};
@@ -313,9 +313,11 @@ fn filesystem(
             .is_some_and(|(_, value)| value.len() > FSCONFIG_LIMIT)
     };
     let tree = if data.iter().any(long) {
+        // In quotes: a context may have commas.
+        data.extend(plan.label.as_ref().map(|label| format!("context=\"{label}\"")));
         classic(root, fstype, source, &data, plan)?
     } else {
-        new_instance(fstype, source, &data, plan)?
+        labels::new_instance(fstype, source, data, plan)?
     };
     if let Some(Source::UserNamespace(userns)) = prepared {
         map_ids(&tree, userns, false).step(|| format!("failed to set MOUNT_ATTR_IDMAP on {fstype}"))?;
@@ -344,7 +346,7 @@ fn ordinary_directory(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str) -> R
 }
 
 /// A new, detached instance of a filesystem with the mount's attributes.
-fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -> Result<OwnedFd, Fail> {
+pub(super) fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -> Result<OwnedFd, Fail> {
     let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("fsopen {fstype}"))?;
     if !source.is_empty() {
         fsconfig_set_string(&context, "source", source).step(|| format!("fsconfig source={source}"))?;
