@@ -104,6 +104,7 @@
 //! | `criu` | checkpoint and restore |
 //! | `lifecycle`, `delete` | start, state, kill, pause, update; the end |
 //! | `live_mounts` | mounts of a running container |
+//! | [`notify`] | readiness messages |
 //! | `store`, `record`, `inherited` | the state directory |
 //! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
@@ -130,6 +131,7 @@ mod intel_rdt;
 mod lifecycle;
 mod live_mounts;
 mod netdevices;
+pub mod notify;
 mod options;
 mod plan;
 mod procinfo;

@@ -30,7 +30,7 @@ pub(crate) fn restore(root: &Path, id: &str, mut options: RestoreOptions) -> Res
     crate::store::check_id(id)?;
     check_version(&options)?;
     let directories = Directories::find(&options.common, false)?;
-    let mut prepared = prepare(id, &mut options.create)?;
+    let mut prepared = prepare(id, &mut options.create, None)?;
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
         directory,

@@ -76,6 +76,7 @@ pub(crate) fn create_options(invocation: &Invocation, detach: bool) -> Result<Cr
     options.preserve_fds = preserved;
     options.pid_file = values.path("pid-file");
     options.pidfd_socket = values.path("pidfd-socket");
+    options.notify_socket = crate::notify::manager().is_some();
     options.cgroup_manager = invocation.cgroup_manager()?;
     options.rootless = invocation.rootless()?;
     Ok(options)
