@@ -34,12 +34,14 @@ pub(crate) fn check_rootfs(rootfs: &Path) -> Result<PathBuf, Error> {
 /// A label that nothing enforces would be a promise not kept.
 pub(crate) fn check_labels(plan: &Plan) -> Result<(), Error> {
     let selinux = Path::new("/sys/fs/selinux/enforce").exists();
-    if !selinux && (plan.process.selinux_label.is_some() || plan.mount_label.is_some()) {
-        let words = "selinux label is specified in config, but selinux is disabled or not supported";
-        return Err(Error::config("process.selinuxLabel", words));
-    }
-    if plan.mount_label.is_some() {
-        return Err(Error::config("linux.mountLabel", "is not supported by this build"));
+    for (field, label) in [
+        ("process.selinuxLabel", &plan.process.selinux_label),
+        ("linux.mountLabel", &plan.mount_label),
+    ] {
+        if label.is_some() && !selinux {
+            let words = "selinux label is specified in config, but selinux is disabled or not supported";
+            return Err(Error::config(field, words));
+        }
     }
     Ok(())
 }

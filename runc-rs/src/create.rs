@@ -34,7 +34,7 @@ pub(crate) struct Prepared {
     pub(crate) filter: Option<Filter>,
     pub(crate) host: Host,
     pub(crate) cgroup: Cgroup,
-    maker: Maker,
+    pub(crate) maker: Maker,
     pub(crate) rootless: bool,
     joins: Vec<(i32, OwnedFd)>,
     pid_namespace: PidNamespace,
@@ -43,10 +43,14 @@ pub(crate) struct Prepared {
     pub(crate) warnings: Vec<String>,
 }
 
+/// The directory for readiness messages, beside the record.
+const NOTIFY: &str = "notify";
+
 /// Creates container `id` in the state directory `root`.
 pub(crate) fn create(root: &Path, id: &str, mut options: CreateOptions) -> Result<Created, Error> {
     crate::store::check_id(id)?;
-    let mut prepared = prepare(id, &mut options)?;
+    let notify = options.notify_socket.then(|| root.join(id).join(NOTIFY));
+    let mut prepared = prepare(id, &mut options, notify.as_deref())?;
     // The lock is held until everything is made, or taken back.
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
@@ -75,15 +79,19 @@ pub(crate) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
 }
 
 /// Reads and checks all input.
-pub(crate) fn prepare(id: &str, options: &mut CreateOptions) -> Result<Prepared, Error> {
+pub(crate) fn prepare(id: &str, options: &mut CreateOptions, notify: Option<&Path>) -> Result<Prepared, Error> {
     let bundle = options
         .bundle
         .canonicalize()
         .map_err(|error| Error::file("open", &options.bundle, error))?;
-    let (spec, mut warnings) = match options.spec.take() {
+    let (mut spec, mut warnings) = match options.spec.take() {
         Some(spec) => (spec, Vec::new()),
         None => crate::load_spec_with_warnings(&bundle)?,
     };
+    if let Some(directory) = notify {
+        let directory = std::path::absolute(directory).map_err(|error| Error::file("open", directory, error))?;
+        crate::notify::add(&mut spec, &directory)?;
+    }
     runtime_spec::validate(&spec).map_err(|error| Error::config(error.field, error.reason))?;
     let mut plan = Plan::new(&spec, &bundle, &mut warnings)?;
     plan.rootfs = check_rootfs(&plan.rootfs)?;
@@ -123,6 +131,10 @@ fn build(
     id: &str,
     options: CreateOptions,
 ) -> Result<(i32, Option<OwnedFd>), Error> {
+    if options.notify_socket {
+        let directory = undo.directory.path().join(NOTIFY);
+        std::fs::create_dir(&directory).map_err(|error| Error::file("mkdir", &directory, error))?;
+    }
     if let Some(filter) = &prepared.filter {
         undo.directory.save_filter(&filter.to_bytes())?;
     }
@@ -232,6 +244,7 @@ pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) 
         seccomp_listener: prepared.filter.as_ref().and_then(|filter| filter.listener.clone()),
         capabilities: plan.process.capabilities,
         no_new_privileges: plan.process.no_new_privileges,
+        mount_label: plan.mount_label.clone(),
         intel_rdt: prepared.intel_rdt.clone(),
         inherited: crate::inherited::Inherited::of(&plan.process),
         hooks,

@@ -104,6 +104,7 @@
 //! | `criu` | checkpoint and restore |
 //! | `lifecycle`, `delete` | start, state, kill, pause, update; the end |
 //! | `live_mounts` | mounts of a running container |
+//! | [`notify`] | readiness messages |
 //! | `store`, `record`, `inherited` | the state directory |
 //! | [`rootless`], `idmap` | what an ordinary user can have, and the mappings of a user namespace |
 //! | `inroot` | paths beneath a root |
@@ -130,6 +131,7 @@ mod intel_rdt;
 mod lifecycle;
 mod live_mounts;
 mod netdevices;
+pub mod notify;
 mod options;
 mod plan;
 mod procinfo;
@@ -166,7 +168,7 @@ pub fn load_spec(bundle: &Path) -> Result<oci_spec::runtime::Spec, Error> {
     load_spec_with_warnings(bundle).map(|(spec, _)| spec)
 }
 
-/// As [`load_spec`], with a text for each thing that was left out of the configuration.
+/// As [`load_spec`], with what was left out of the configuration, in words for the user.
 ///
 /// # Errors
 /// As [`load_spec`].

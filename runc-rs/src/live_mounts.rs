@@ -39,6 +39,7 @@ pub(crate) fn add(root: &Path, id: &str, mounts: &[Mount]) -> Result<(), Error> 
             bundle: &record.bundle,
             id_maps: None,
             joins_user_namespace: false,
+            label: record.mount_label.as_deref(),
         };
         let mut planned = Vec::new();
         for (index, mount) in mounts.iter().enumerate() {

@@ -58,6 +58,9 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// A unix socket path to which a pidfd of the container's process is sent (`SCM_RIGHTS`).
     pub pidfd_socket: Option<PathBuf>,
+    /// Make the directory `notify` beside the container's record and bind it into the container, for a socket at which the caller listens for
+    /// readiness messages ([`crate::notify`]).
+    pub notify_socket: bool,
     /// Who makes and limits the cgroup.
     pub cgroup_manager: CgroupManager,
     /// Whether a cgroup that may not be made or limited is no error; `None` decides by the caller's privileges.

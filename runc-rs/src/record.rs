@@ -57,6 +57,9 @@ pub(crate) struct Record {
     /// Capabilities of processes that do not name any.
     pub(crate) capabilities: Option<CapabilityMasks>,
     pub(crate) no_new_privileges: bool,
+    /// SELinux's context for what is mounted later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mount_label: Option<String>,
     /// Its directories in resctrl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) intel_rdt: Option<Groups>,

@@ -7,7 +7,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -333,4 +334,84 @@ fn what_cannot_be_read_hides_no_container() {
     let json: Value = serde_json::from_str(&bundle.call(&["list", "-f", "json"]).stdout).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 1);
     assert_ne!(bundle.call(&["state", "garbage"]).code, 0);
+}
+
+/// The messages that a service manager gets while `act` goes on, without the barrier's descriptors.
+fn told(manager: &UnixDatagram, act: impl FnOnce() -> Outcome + Send) -> Vec<String> {
+    std::thread::scope(|scope| {
+        let acting = scope.spawn(act);
+        let mut told = Vec::new();
+        let mut message = [0_u8; 512];
+        loop {
+            let length = manager.recv(&mut message).expect("no message");
+            let text = String::from_utf8_lossy(&message[..length]).into_owned();
+            if text == "BARRIER=1" {
+                break;
+            }
+            told.push(text);
+        }
+        acting.join().unwrap().ok();
+        told
+    })
+}
+
+#[test]
+fn readiness_is_passed_on_to_the_service_manager() {
+    let mut bundle = Bundle::new();
+    let socat = Path::new("/usr/bin/socat");
+    fs::copy(socat, bundle.rootfs().join("bin/socat")).expect("socat is not installed");
+    bundle.add_libraries(socat);
+    bundle.script("[ -e /quick ] && exit; sleep 0.1; printf 'STATUS=up\\nREADY=1' | socat -u - UNIX-SENDTO:$NOTIFY_SOCKET; exec sleep 1000");
+    bundle.write_config();
+    let path = bundle.dir.path().join("manager.sock");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let with = |args: &[&str]| {
+        let log = fs::File::create(bundle.dir.path().join("notify.log")).unwrap();
+        let mut command = bundle.command(args);
+        command
+            .env("NOTIFY_SOCKET", &path)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        Outcome {
+            code: command.status().unwrap().code().unwrap_or(-1),
+            stdout: String::new(),
+            stderr: fs::read_to_string(bundle.dir.path().join("notify.log")).unwrap(),
+        }
+    };
+    let main = |bundle: &Bundle| format!("MAINPID={}\n", bundle.state()["pid"]);
+    assert_eq!(
+        told(&manager, || with(&["run", "-d", &bundle.id])),
+        ["READY=1\n".to_owned(), main(&bundle)]
+    );
+    bundle.call(&["delete", "-f", &bundle.id]).ok();
+    with(&["create", &bundle.id]).ok();
+    assert_eq!(
+        told(&manager, || with(&["start", &bundle.id])),
+        ["READY=1\n".to_owned(), main(&bundle)]
+    );
+    bundle.call(&["delete", "-f", &bundle.id]).ok();
+    let end = || {
+        let outcome = with(&["run", &bundle.id]);
+        Outcome {
+            code: outcome.code - 0x80 - 9,
+            ..outcome
+        }
+    };
+    let kill = || wait_until("the container", || bundle.call(&["kill", &bundle.id, "KILL"]).code == 0);
+    let foreground = std::thread::scope(|scope| {
+        let telling = scope.spawn(|| told(&manager, end));
+        wait_until("its program", || {
+            bundle.call(&["ps", &bundle.id]).stdout.contains("sleep 1000")
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        kill();
+        telling.join().unwrap()
+    });
+    assert_eq!(foreground, ["READY=1\n"]);
+    // One that ends without a word is waited for no longer.
+    fs::write(bundle.rootfs().join("quick"), "").unwrap();
+    with(&["run", "-d", &bundle.id]).ok();
+    bundle.call(&["delete", "-f", &bundle.id]).ok();
+    bundle.assert_nothing_left();
 }

@@ -322,8 +322,22 @@ fn a_label_the_kernel_does_not_know_is_an_error() {
     let mut bundle = Bundle::new();
     bundle.set("/process/apparmorProfile", json!("no-such-profile-anywhere"));
     let words = bundle.run().err();
-    assert!(words.contains("unable to apply apparmor profile"), "{words}");
+    assert!(
+        words.contains("unable to apply apparmor profile: apparmor failed to apply profile"),
+        "{words}"
+    );
     bundle.assert_nothing_left();
+    bundle.set("/process/apparmorProfile", json!(""));
+    for field in ["/process/selinuxLabel", "/linux/mountLabel"] {
+        bundle.set(field, json!("a:b:c"));
+        let words = bundle.run().err();
+        assert!(
+            words.contains("selinux label is specified in config, but selinux is disabled or not supported"),
+            "{words}"
+        );
+        bundle.set(field, json!(""));
+    }
+    bundle.run().ok();
 }
 
 #[test]

@@ -172,14 +172,21 @@ fn metrics_v2(stats: &v2::Stats) -> out2::Metrics {
             nr_periods: c.nr_periods,
             nr_throttled: c.nr_throttled,
             throttled_usec: c.throttled_usec,
+            psi: stats.cpu_pressure.as_ref().map(pressure),
+            nr_bursts: c.nr_bursts,
+            burst_usec: c.burst_usec,
         }),
-        memory: stats.memory.as_ref().map(memory_v2),
+        memory: stats
+            .memory
+            .as_ref()
+            .map(|m| memory_v2(m, stats.memory_pressure.as_ref())),
         rdma: has_rdma.then(|| out2::RdmaStat {
             current: stats.rdma_current.iter().map(rdma).collect(),
             limit: stats.rdma_limit.iter().map(rdma).collect(),
         }),
         io: Some(out2::IoStat {
             usage: stats.io.iter().map(io).collect(),
+            psi: stats.io_pressure.as_ref().map(pressure),
         }),
         hugetlb: stats.hugetlb.iter().map(hugetlb).collect(),
         memory_events: (!stats.memory_events.is_empty()).then(events),
@@ -187,7 +194,20 @@ fn metrics_v2(stats: &v2::Stats) -> out2::Metrics {
     }
 }
 
-fn memory_v2(memory: &v2::Memory) -> out2::MemoryStat {
+fn pressure(pressure: &v2::Pressure) -> out2::PsiStats {
+    let line = |line: &v2::PressureLine| out2::PsiData {
+        avg10: line.avg10,
+        avg60: line.avg60,
+        avg300: line.avg300,
+        total: line.total,
+    };
+    out2::PsiStats {
+        some: Some(line(&pressure.some)),
+        full: Some(line(&pressure.full)),
+    }
+}
+
+fn memory_v2(memory: &v2::Memory, psi: Option<&v2::Pressure>) -> out2::MemoryStat {
     from_map!(&memory.stat, out2::MemoryStat {
         anon, file, kernel_stack, slab, sock, shmem, file_mapped, file_dirty, file_writeback, anon_thp,
         inactive_anon, active_anon, inactive_file, active_file, unevictable, slab_reclaimable, slab_unreclaimable,
@@ -201,6 +221,7 @@ fn memory_v2(memory: &v2::Memory) -> out2::MemoryStat {
         swap_limit: memory.swap_limit,
         max_usage: memory.max_usage,
         swap_max_usage: memory.swap_max_usage,
+        psi: psi.map(pressure),
     )
 }
 

@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use engine_tests::guest;
+use engine_tests::{guest, qemu};
 
 /// Builds the test program of runc-rs-cgroups and says where it is.
 fn test_program() -> String {
@@ -45,4 +45,17 @@ fn cgroups_do_in_a_v2_guest_what_they_do_here() {
     );
     outcome.assert_success();
     assert!(outcome.output.contains("test result: ok"), "{}", outcome.output);
+}
+
+/// The same with Debian's own kernel, which has what User Mode Linux has not: cpusets, huge pages, pressure stall information.
+#[test]
+fn cgroups_do_it_with_every_controller() {
+    let program = test_program();
+    let script =
+        format!("cat /sys/fs/cgroup/cgroup.controllers; ls /sys/fs/cgroup/*.pressure; exec {program} --test-threads 1");
+    let outcome = qemu::run(&script, 1024, Duration::from_secs(600));
+    outcome.assert_success();
+    for word in ["cpuset", "hugetlb", "memory.pressure", "test result: ok"] {
+        assert!(outcome.output.contains(word), "{word}: {}", outcome.output);
+    }
 }

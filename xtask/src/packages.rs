@@ -41,6 +41,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("cpio", "cpio"),
     ("criu", "criu"),
+    ("checkpolicy", "checkpolicy"),
 ];
 
 /// The docker CLI has more than one package; the first that installs serves.

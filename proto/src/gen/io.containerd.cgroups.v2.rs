@@ -28,6 +28,45 @@ impl ::prost::Name for Metrics {
         "/io.containerd.cgroups.v2.Metrics".into()
     }
 }
+/// Percent of the last seconds, and microseconds in all (Linux: Documentation/accounting/psi.rst).
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PsiData {
+    #[prost(double, tag = "1")]
+    pub avg10: f64,
+    #[prost(double, tag = "2")]
+    pub avg60: f64,
+    #[prost(double, tag = "3")]
+    pub avg300: f64,
+    #[prost(uint64, tag = "4")]
+    pub total: u64,
+}
+impl ::prost::Name for PsiData {
+    const NAME: &'static str = "PSIData";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.PSIData".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.PSIData".into()
+    }
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PsiStats {
+    #[prost(message, optional, tag = "1")]
+    pub some: ::core::option::Option<PsiData>,
+    #[prost(message, optional, tag = "2")]
+    pub full: ::core::option::Option<PsiData>,
+}
+impl ::prost::Name for PsiStats {
+    const NAME: &'static str = "PSIStats";
+    const PACKAGE: &'static str = "io.containerd.cgroups.v2";
+    fn full_name() -> ::prost::alloc::string::String {
+        "io.containerd.cgroups.v2.PSIStats".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/io.containerd.cgroups.v2.PSIStats".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PidsStat {
     #[prost(uint64, tag = "1")]
@@ -46,7 +85,7 @@ impl ::prost::Name for PidsStat {
     }
 }
 /// Microseconds where the name says usec.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct CpuStat {
     #[prost(uint64, tag = "1")]
     pub usage_usec: u64,
@@ -60,6 +99,12 @@ pub struct CpuStat {
     pub nr_throttled: u64,
     #[prost(uint64, tag = "6")]
     pub throttled_usec: u64,
+    #[prost(message, optional, tag = "7")]
+    pub psi: ::core::option::Option<PsiStats>,
+    #[prost(uint64, tag = "8")]
+    pub nr_bursts: u64,
+    #[prost(uint64, tag = "9")]
+    pub burst_usec: u64,
 }
 impl ::prost::Name for CpuStat {
     const NAME: &'static str = "CPUStat";
@@ -72,7 +117,7 @@ impl ::prost::Name for CpuStat {
     }
 }
 /// Bytes, but for the counters of pages and faults.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct MemoryStat {
     #[prost(uint64, tag = "1")]
     pub anon: u64,
@@ -148,6 +193,8 @@ pub struct MemoryStat {
     pub max_usage: u64,
     #[prost(uint64, tag = "37")]
     pub swap_max_usage: u64,
+    #[prost(message, optional, tag = "38")]
+    pub psi: ::core::option::Option<PsiStats>,
 }
 impl ::prost::Name for MemoryStat {
     const NAME: &'static str = "MemoryStat";
@@ -222,6 +269,8 @@ impl ::prost::Name for RdmaEntry {
 pub struct IoStat {
     #[prost(message, repeated, tag = "1")]
     pub usage: ::prost::alloc::vec::Vec<IoEntry>,
+    #[prost(message, optional, tag = "2")]
+    pub psi: ::core::option::Option<PsiStats>,
 }
 impl ::prost::Name for IoStat {
     const NAME: &'static str = "IOStat";

@@ -7,7 +7,7 @@ use crate::dir::Dir;
 use crate::error::Result;
 use crate::host::Mode;
 
-mod parse;
+pub mod parse;
 mod processors;
 pub mod v1;
 pub mod v2;

@@ -509,3 +509,135 @@ fn huge_pages_and_unified_files_are_limited_where_the_host_can() {
         assert_eq!(scratch.read("pids", "pids.max"), "9", "unified has the last word");
     }
 }
+
+fn resources(value: serde_json::Value) -> LinuxResources {
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn an_update_changes_all_or_nothing() {
+    let scratch = Scratch::new();
+    let (memory, shares) = if scratch.v2() {
+        ("memory.max", "cpu.weight")
+    } else {
+        ("memory.limit_in_bytes", "cpu.shares")
+    };
+    scratch
+        .set(json!({"memory": {"limit": 64 << 20, "swap": 96 << 20}, "cpu": {"shares": 1024}, "pids": {"limit": 17}}))
+        .unwrap();
+    let now = || {
+        let files = [("memory", memory), ("cpu", shares), ("pids", "pids.max")];
+        files.map(|(controller, file)| scratch.read(controller, file))
+    };
+    let before = now();
+    // No device has this number, which is found out when all else is written.
+    let refused = scratch.cgroup.update(&resources(json!({
+        "memory": {"limit": 128 << 20, "swap": 256 << 20}, "cpu": {"shares": 2048}, "pids": {"limit": 18},
+        "blockIO": {"throttleReadBpsDevice": [{"major": 4000, "minor": 7, "rate": 1_000_000}]}
+    })));
+    assert!(matches!(refused, Err(Error::Write { .. })), "{refused:?}");
+    assert_eq!(now(), before);
+    let taken = resources(json!({"memory": {"limit": 128 << 20, "swap": 256 << 20}, "pids": {"limit": 18}}));
+    scratch.cgroup.update(&taken).unwrap();
+    assert_eq!(now()[0], (128 << 20).to_string());
+    assert_eq!(now()[2], "18");
+}
+
+#[test]
+fn quota_and_period_change_one_without_the_other() {
+    let scratch = Scratch::new();
+    let now = || {
+        if scratch.v2() {
+            return scratch.read("cpu", "cpu.max");
+        }
+        let files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"];
+        files.map(|file| scratch.read("cpu", file)).join(" ")
+    };
+    scratch
+        .set(json!({"cpu": {"quota": 20_000, "period": 50_000}}))
+        .unwrap();
+    scratch
+        .cgroup
+        .update(&resources(json!({"cpu": {"quota": 30_000}})))
+        .unwrap();
+    assert_eq!(now(), "30000 50000");
+    scratch
+        .cgroup
+        .update(&resources(json!({"cpu": {"period": 60_000}})))
+        .unwrap();
+    assert_eq!(now(), "30000 60000");
+}
+
+#[test]
+fn processors_are_given_and_taken() {
+    if !controllers().iter().any(|name| name == "cpuset") {
+        // Debian's User Mode Linux has none: then asking for it is an error.
+        let refused = Scratch::new().set(json!({"cpu": {"cpus": "0"}}));
+        assert!(matches!(refused, Err(Error::NoController { .. })), "{refused:?}");
+        return;
+    }
+    let mut scratch = Scratch::new();
+    scratch.set(json!({"cpu": {"cpus": "0", "mems": "0"}})).unwrap();
+    assert_eq!(scratch.read("cpuset", "cpuset.cpus"), "0");
+    scratch.shell("grep -q 'Cpus_allowed_list:.0$' /proc/self/status");
+    assert_eq!(scratch.wait(), Some(0));
+}
+
+#[test]
+fn a_cgroup_below_takes_processes() {
+    let mut scratch = Scratch::new();
+    let pid = scratch.shell("read _");
+    for path in scratch.cgroup.paths().values() {
+        let below = path.join("below");
+        if !below.exists() {
+            fs::create_dir(&below).unwrap();
+        }
+        // v1's cpuset is empty until it is told.
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if below.join(file).exists() && path.join("tasks").exists() {
+                fs::write(below.join(file), fs::read(path.join(file)).unwrap()).unwrap();
+            }
+        }
+    }
+    let paths = BTreeMap::from([(String::new(), PathBuf::from("below"))]);
+    let below = scratch.cgroup.below(&paths).unwrap();
+    below.add(pid.try_into().unwrap()).unwrap();
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let place = format!("{}/below", scratch.name);
+    assert!(
+        own.lines().filter(|l| is_mounted(l)).all(|l| l.ends_with(&place)),
+        "{own}"
+    );
+    assert_eq!(scratch.cgroup.pids().unwrap(), below.pids().unwrap());
+    let out = BTreeMap::from([(String::new(), PathBuf::from("../x"))]);
+    assert!(matches!(scratch.cgroup.below(&out), Err(Error::NotSubCgroup(_))));
+}
+
+#[test]
+fn what_the_kernel_lists_is_given_away() {
+    use std::os::unix::fs::MetadataExt as _;
+    let scratch = Scratch::new();
+    scratch.cgroup.delegate(4321).unwrap();
+    let Some(unified) = scratch.cgroup.paths().get("") else {
+        return;
+    };
+    let owner = |file: &str| fs::metadata(unified.join(file)).unwrap().uid();
+    for file in ["", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+        assert_eq!(owner(file), 4321, "{file}");
+    }
+    assert_eq!(owner("cgroup.max.depth"), 0);
+}
+
+#[test]
+fn pressure_is_told_where_the_kernel_measures_it() {
+    let mut scratch = Scratch::new();
+    scratch.shell("i=0; while [ $i -lt 1000 ]; do i=$((i + 1)); done");
+    scratch.wait();
+    let has = |file: &str| scratch.cgroup.path("").is_some_and(|path| path.join(file).exists());
+    if let Stats::V2(stats) = scratch.cgroup.stats().unwrap() {
+        assert_eq!(stats.cpu_pressure.is_some(), has("cpu.pressure"));
+        assert_eq!(stats.memory_pressure.is_some(), has("memory.pressure"));
+        assert_eq!(stats.io_pressure.is_some(), has("io.pressure"));
+        assert_eq!(stats.hugetlb.is_empty(), !controllers().iter().any(|c| c == "hugetlb"));
+    }
+}

@@ -13,6 +13,7 @@ use super::request::{Kind, inherit_fd, opts, pair, request};
 use super::session::{Notification, Session, Start, Stdio, version};
 use super::wire::Writer;
 use super::{RestoreOptions, external, mountpoints};
+use crate::cgroup::Maker;
 use crate::create::{Prepared, Undo, announce, first_record, hand_over, hook_state, open_pidfd, prepare, streams};
 use crate::options::{Created, Io};
 use crate::plan::namespaces::name;
@@ -29,7 +30,7 @@ pub(crate) fn restore(root: &Path, id: &str, mut options: RestoreOptions) -> Res
     crate::store::check_id(id)?;
     check_version(&options)?;
     let directories = Directories::find(&options.common, false)?;
-    let mut prepared = prepare(id, &mut options.create)?;
+    let mut prepared = prepare(id, &mut options.create, None)?;
     let (directory, _lock) = Directory::create(root, id)?;
     let mut undo = Undo {
         directory,
@@ -93,7 +94,10 @@ fn build(
     cgroup::check_free(&prepared.cgroup)?;
     undo.directory.save(&record)?;
     undo.cgroup = Some(prepared.cgroup.clone());
-    cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    let mut maker = std::mem::replace(&mut prepared.maker, Maker::Nobody);
+    if let Maker::Files = maker {
+        cgroup::make(&mut prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    }
     let prepared = &*prepared;
     record.cgroup_paths.clone_from(prepared.cgroup.paths());
     let (mut message, files) = restore_options(prepared, &options, directories, &at)?;
@@ -111,11 +115,16 @@ fn build(
         }),
     })?;
     // What CRIU restores is born where CRIU is.
+    if let Maker::Systemd(manager) = &mut maker {
+        cgroup::start(manager, &prepared.cgroup, session.pid, &prepared.spec)?;
+    }
     prepared
         .cgroup
         .add(session.pid)
         .map_err(|error| Error::Cgroup(error.to_string()))?;
-    cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    if !matches!(maker, Maker::Nobody) {
+        cgroup::limit(&prepared.cgroup, &prepared.spec, prepared.rootless)?;
+    }
     for root in external::cgroup_roots(session.pid)? {
         message.message(opts::CGROUP_ROOT, &root);
     }

@@ -69,7 +69,7 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     }
     setsid().step(|| "setsid")?;
     if let Some(name) = &context.keyring {
-        join_keyring(name)?;
+        join_keyring(name, plan.selinux_label.as_deref())?;
     }
     let console = if context.plan.terminal {
         Some(make_console(context)?)
@@ -84,7 +84,7 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
         None => 0,
     };
     let handover = handover(context.seccomp, context.listener.as_ref(), pid, &context.state);
-    let program = restrict(plan, context.seccomp, handover.as_ref())?;
+    let program = restrict(plan, context.seccomp, handover.as_ref(), true)?;
     context.channel.send(&Message::Ready).step(|| "tell the parent")?;
     if let (Some(filter), true) = (context.seccomp, plan.no_new_privileges) {
         filter.load(handover.as_ref())?;

@@ -10,6 +10,7 @@ mod dev;
 pub(crate) mod fail;
 pub(crate) mod finish;
 pub(crate) mod join;
+mod labels;
 mod mask;
 pub(crate) mod mount;
 mod mountinfo;
@@ -265,7 +266,7 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     namespaces::enter(context)?;
     setsid().step(|| "setsid")?;
     if let Some(name) = &context.keyring {
-        join_keyring(name)?;
+        join_keyring(name, plan.process.selinux_label.as_deref())?;
     }
     let console = build_root(context)?;
     set_streams(console.as_ref(), context.stdio.as_ref(), plan.process.uid)?;
@@ -275,7 +276,12 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     if !plan.namespaces.in_user_namespace() {
         finish::set_rlimits(&plan.process)?;
     }
-    restrict(&plan.process, context.seccomp, context.handover().as_ref())
+    restrict(
+        &plan.process,
+        context.seccomp,
+        context.handover().as_ref(),
+        context.hide,
+    )
 }
 
 /// Standard streams: the terminal, or the given descriptors, or the caller's.
@@ -294,6 +300,7 @@ pub(crate) fn restrict(
     plan: &crate::plan::process::ProcessPlan,
     seccomp: Option<&Filter>,
     handover: Option<&Handover<'_>>,
+    hide: bool,
 ) -> Result<finish::Program, Fail> {
     if plan.no_new_privileges {
         credentials::set_no_new_privileges().step(|| "unable to set no new privileges")?;
@@ -302,7 +309,7 @@ pub(crate) fn restrict(
     if let (Some(filter), false) = (seccomp, plan.no_new_privileges) {
         filter.load(handover)?;
     }
-    finish::drop_privileges(plan)?;
+    finish::drop_privileges(plan, hide)?;
     finish::find_program(plan)
 }
 
@@ -365,12 +372,15 @@ fn state_inside<'a>(context: &Context<'a>, status: crate::Status) -> HookState<'
     }
 }
 
-pub(crate) fn join_keyring(name: &CString) -> Result<(), Fail> {
+/// Joins a session keyring of this name, labelled as the process will be.
+pub(crate) fn join_keyring(name: &CString, label: Option<&str>) -> Result<(), Fail> {
+    let label = labels::KeyLabel::set(label)?;
     match credentials::join_session_keyring(name) {
         // A kernel without keyrings has none to protect.
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
-        result => result.step(|| "unable to join session keyring"),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
+        result => result.step(|| "unable to join session keyring")?,
     }
+    label.clear()
 }
 
 /// Host name, domain name, kernel parameters.

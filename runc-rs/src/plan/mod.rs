@@ -48,7 +48,7 @@ pub(crate) struct Plan {
     pub(crate) set_up_dev: bool,
     pub(crate) masked_paths: Vec<PathBuf>,
     pub(crate) readonly_paths: Vec<PathBuf>,
-    /// `linux.mountLabel`: SELinux's, so an error on a kernel without it.
+    /// `linux.mountLabel`: SELinux's, so an error on a kernel without it. It is in `mounts` too.
     pub(crate) mount_label: Option<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
@@ -117,6 +117,7 @@ impl Plan {
         let around = mounts::Surroundings {
             bundle,
             id_maps: id_maps.as_ref(),
+            label: linux.mount_label().as_deref().filter(|label| !label.is_empty()),
             joins_user_namespace: namespaces.new & libc::CLONE_NEWUSER == 0 && namespaces.in_user_namespace(),
         };
         let mut mounts = Vec::new();

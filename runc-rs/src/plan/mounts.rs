@@ -30,6 +30,8 @@ pub(crate) struct MountPlan {
     pub(crate) destination: PathBuf,
     pub(crate) kind: MountKind,
     pub(crate) options: MountOptions,
+    /// SELinux's context for everything in a new filesystem.
+    pub(crate) label: Option<String>,
     /// Whose ids the mount shows in place of the filesystem's.
     pub(crate) id_mapping: Option<IdMapping>,
 }
@@ -60,6 +62,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) id_maps: Option<&'a IdMaps>,
     /// It joins a user namespace.
     pub(crate) joins_user_namespace: bool,
+    /// `linux.mountLabel`.
+    pub(crate) label: Option<&'a str>,
 }
 
 /// Sorts one mount of the configuration. `index` is its place, for errors.
@@ -111,10 +115,17 @@ pub(crate) fn plan_mount(mount: &Mount, index: usize, around: Surroundings<'_>) 
         let message = "id-mapped mounts are only supported for bind-mounts";
         return Err(Error::config(field("options"), message));
     }
+    let label = match &kind {
+        // The kernel labels these itself.
+        MountKind::Filesystem { fstype, .. } if fstype == "proc" || fstype == "sysfs" => None,
+        MountKind::Filesystem { .. } => around.label.map(str::to_owned),
+        _ => None,
+    };
     Ok(MountPlan {
         destination,
         kind,
         options,
+        label,
         id_mapping,
     })
 }
@@ -185,6 +196,7 @@ mod tests {
             bundle: Path::new("/bundle"),
             id_maps: None,
             joins_user_namespace: false,
+            label: None,
         }
     }
 
@@ -248,6 +260,26 @@ mod tests {
                 error.contains("must have both uid and gid mappings specified"),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn labels_are_for_filesystems_that_have_none_of_their_own() {
+        for (fstype, labelled) in [
+            ("tmpfs", true),
+            ("mqueue", true),
+            ("devpts", true),
+            ("proc", false),
+            ("sysfs", false),
+            ("bind", false),
+        ] {
+            let mount = mount(serde_json::json!({"destination": "/x", "type": fstype, "source": "y"}));
+            let around = Surroundings {
+                label: Some("a:b:c"),
+                ..around()
+            };
+            let plan = plan_mount(&mount, 0, around).unwrap();
+            assert_eq!(plan.label.is_some(), labelled, "{fstype}");
         }
     }
 

@@ -38,6 +38,10 @@ impl Side {
         for (file, text) in [
             ("bad.json", "{"),
             ("empty.json", "{}"),
+            (
+                "bogus.json",
+                r#"{"cwd": "/", "args": ["/bin/true"], "user": {}, "capabilities": {"bounding": ["CAP_BOGUS", "CAP_KILL"]}}"#,
+            ),
             ("resources.json", r#"{"pids": {"limit": 44}}"#),
             (
                 "process.json",

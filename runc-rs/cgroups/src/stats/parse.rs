@@ -1,11 +1,11 @@
-//! The few shapes that control files have.
+//! The few shapes that control files have. Whatever the text, none of these functions fails: what is not understood is left out.
 
 use std::collections::BTreeMap;
 
 use super::Rdma;
 
 /// `key number` lines (`memory.stat`, `cpu.stat`). Lines of another shape are left out: kernels add them.
-pub(super) fn flat(text: &str) -> BTreeMap<String, u64> {
+pub fn flat(text: &str) -> BTreeMap<String, u64> {
     let pair = |line: &str| {
         let (key, value) = line.split_once(' ')?;
         Some((key.to_owned(), crate::dir::parse_u64(value.trim())?))
@@ -14,7 +14,7 @@ pub(super) fn flat(text: &str) -> BTreeMap<String, u64> {
 }
 
 /// The `key=number` fields of a line of a nested-keyed file (`io.stat`).
-pub(super) fn nested(fields: &str) -> BTreeMap<&str, u64> {
+pub fn nested(fields: &str) -> BTreeMap<&str, u64> {
     fields
         .split_whitespace()
         .filter_map(|f| f.split_once('='))
@@ -23,13 +23,13 @@ pub(super) fn nested(fields: &str) -> BTreeMap<&str, u64> {
 }
 
 /// `8:0` to its two numbers.
-pub(super) fn device(text: &str) -> Option<(u64, u64)> {
+pub fn device(text: &str) -> Option<(u64, u64)> {
     let (major, minor) = text.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// `mlx4_0 hca_handle=3 hca_object=max`.
-pub(super) fn rdma_line(line: &str) -> Option<Rdma> {
+pub fn rdma_line(line: &str) -> Option<Rdma> {
     let (device, rest) = line.split_once(' ')?;
     let number = |key: &str| {
         let value = rest
@@ -49,7 +49,7 @@ pub(super) fn rdma_line(line: &str) -> Option<Rdma> {
 }
 
 /// The page sizes of the huge-page files in a list of file names (`hugetlb.2MB.max` -> `2MB`).
-pub(super) fn page_sizes(names: impl Iterator<Item = String>, suffix: &str) -> Vec<String> {
+pub fn page_sizes(names: impl Iterator<Item = String>, suffix: &str) -> Vec<String> {
     let mut sizes: Vec<String> = names
         .filter_map(|n| Some(n.strip_prefix("hugetlb.")?.strip_suffix(suffix)?.to_owned()))
         .filter(|size| !size.contains('.'))
@@ -61,6 +61,19 @@ pub(super) fn page_sizes(names: impl Iterator<Item = String>, suffix: &str) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_makes_them_panic() {
+        proptest::proptest!(|(text in "[a-z0-9_.:= \\n\\t-]{0,80}|\\PC{0,40}")| {
+            let _ = (flat(&text), nested(&text), device(&text), rdma_line(&text));
+            let _ = page_sizes(text.lines().map(str::to_owned), ".max");
+            let _ = crate::stats::v2::Pressure::parse(&text);
+            let _ = crate::stats::v2::Io::parse(&text);
+            let _ = crate::Host::parse(&text, &text);
+            let policy = crate::devices::Policy { allow: false, exceptions: Vec::new() };
+            let _ = crate::devices::changes_v1(&text, &policy);
+        });
+    }
 
     #[test]
     fn the_shapes() {

@@ -33,6 +33,22 @@ pub struct Stats {
     pub io_pressure: Option<Pressure>,
     /// Huge pages, by page size.
     pub hugetlb: Vec<Hugetlb>,
+    /// Resources of the misc controller (Linux 5.13): encryption ids of SEV, for example.
+    #[serde(default)]
+    pub misc: Vec<Misc>,
+}
+
+/// One resource of the misc controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Misc {
+    /// Its name (`sev`).
+    pub name: String,
+    /// How much is in use.
+    pub current: u64,
+    /// Limit; `u64::MAX` for none.
+    pub max: u64,
+    /// How often the limit was met (Linux 5.16), else 0.
+    pub events: u64,
 }
 
 /// Processor time (`cpu.stat`).
@@ -114,6 +130,49 @@ pub struct Pressure {
     pub full: PressureLine,
 }
 
+impl Pressure {
+    /// Reads the content of a pressure file; what is missing is 0.
+    pub fn parse(text: &str) -> Self {
+        let line = |word: &str| {
+            let rest = text.lines().find_map(|l| l.strip_prefix(word)).unwrap_or_default();
+            let field = |key: &str| {
+                rest.split_whitespace()
+                    .find_map(|f| f.strip_prefix(key)?.strip_prefix('='))
+            };
+            let average = |key: &str| field(key).and_then(|v| v.parse().ok()).unwrap_or(0.0);
+            PressureLine {
+                avg10: average("avg10"),
+                avg60: average("avg60"),
+                avg300: average("avg300"),
+                total: field("total").and_then(|v| v.parse().ok()).unwrap_or(0),
+            }
+        };
+        Self {
+            some: line("some "),
+            full: line("full "),
+        }
+    }
+}
+
+impl Io {
+    /// Reads a line of `io.stat`; `None` when it does not begin with a device.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (device, rest) = line.split_once(' ')?;
+        let (major, minor) = parse::device(device)?;
+        let fields = parse::nested(rest);
+        let number = |key: &str| fields.get(key).copied().unwrap_or(0);
+        let (rbytes, wbytes) = (number("rbytes"), number("wbytes"));
+        Some(Self {
+            major,
+            minor,
+            rbytes,
+            wbytes,
+            rios: number("rios"),
+            wios: number("wios"),
+        })
+    }
+}
+
 /// One page size.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hugetlb {
@@ -139,13 +198,29 @@ pub(super) fn read(dir: &Dir) -> Result<Stats> {
             .read_optional("io.stat")?
             .unwrap_or_default()
             .lines()
-            .filter_map(io_line)
+            .filter_map(Io::parse)
             .collect(),
         cpu_pressure: pressure(dir, "cpu.pressure")?,
         memory_pressure: pressure(dir, "memory.pressure")?,
         io_pressure: pressure(dir, "io.pressure")?,
         hugetlb: hugetlb(dir)?,
+        misc: misc(
+            &dir.read_optional("misc.current")?.unwrap_or_default(),
+            &dir.read_optional("misc.max")?.unwrap_or_default(),
+            &dir.read_optional("misc.events")?.unwrap_or_default(),
+        ),
     })
+}
+
+fn misc(current: &str, max: &str, events: &str) -> Vec<Misc> {
+    let (max, events) = (parse::flat(max), parse::flat(events));
+    let one = |(name, current): (String, u64)| Misc {
+        current,
+        max: max.get(&name).copied().unwrap_or(u64::MAX),
+        events: events.get(&format!("{name}.max")).copied().unwrap_or(0),
+        name,
+    };
+    parse::flat(current).into_iter().map(one).collect()
 }
 
 fn cpu(text: &str) -> Cpu {
@@ -178,45 +253,8 @@ fn memory(dir: &Dir) -> Result<Option<Memory>> {
     }))
 }
 
-fn io_line(line: &str) -> Option<Io> {
-    let (device, rest) = line.split_once(' ')?;
-    let (major, minor) = parse::device(device)?;
-    let fields = parse::nested(rest);
-    let number = |key: &str| fields.get(key).copied().unwrap_or(0);
-    let (rbytes, wbytes) = (number("rbytes"), number("wbytes"));
-    Some(Io {
-        major,
-        minor,
-        rbytes,
-        wbytes,
-        rios: number("rios"),
-        wios: number("wios"),
-    })
-}
-
 fn pressure(dir: &Dir, file: &str) -> Result<Option<Pressure>> {
-    Ok(dir.read_optional(file)?.map(|text| parse_pressure(&text)))
-}
-
-fn parse_pressure(text: &str) -> Pressure {
-    let line = |word: &str| {
-        let rest = text.lines().find_map(|l| l.strip_prefix(word)).unwrap_or_default();
-        let field = |key: &str| {
-            rest.split_whitespace()
-                .find_map(|f| f.strip_prefix(key)?.strip_prefix('='))
-        };
-        let average = |key: &str| field(key).and_then(|v| v.parse().ok()).unwrap_or(0.0);
-        PressureLine {
-            avg10: average("avg10"),
-            avg60: average("avg60"),
-            avg300: average("avg300"),
-            total: field("total").and_then(|v| v.parse().ok()).unwrap_or(0),
-        }
-    };
-    Pressure {
-        some: line("some "),
-        full: line("full "),
-    }
+    Ok(dir.read_optional(file)?.map(|text| Pressure::parse(&text)))
 }
 
 fn hugetlb(dir: &Dir) -> Result<Vec<Hugetlb>> {
@@ -243,12 +281,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn misc_is_by_resource() {
+        let misc = misc("sev 2\nsev_es 0\n", "sev 10\nsev_es max\n", "sev.max 4\n");
+        let (sev, es) = (&misc[0], &misc[1]);
+        assert_eq!((sev.name.as_str(), sev.current, sev.max, sev.events), ("sev", 2, 10, 4));
+        assert_eq!((es.current, es.max, es.events), (0, u64::MAX, 0));
+    }
+
+    #[test]
     fn pressure_and_io_lines() {
         let text = "some avg10=1.50 avg60=0.20 avg300=0.00 total=77\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n";
-        let pressure = parse_pressure(text);
+        let pressure = Pressure::parse(text);
         assert!((pressure.some.avg10 - 1.5).abs() < 1e-9);
         assert_eq!((pressure.some.total, pressure.full.total), (77, 3));
-        let io = io_line("8:16 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0").unwrap();
+        let io = Io::parse("8:16 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0").unwrap();
         assert_eq!((io.minor, io.rbytes, io.wios), (16, 10, 2));
     }
 }

@@ -10,6 +10,7 @@ mod grammar;
 mod help;
 mod invocation;
 mod log;
+mod notify;
 mod output;
 mod parse;
 mod signals;

@@ -14,7 +14,7 @@ use crate::values::Values;
 pub(crate) fn build(invocation: &Invocation, bundle: &Path) -> Result<(Process, Vec<String>), Failure> {
     let mut warnings = Vec::new();
     let process = match invocation.values.path("process") {
-        Some(path) => from_file(&path)?,
+        Some(path) => from_file(&path, &mut warnings)?,
         None => from_flags(invocation, bundle, &mut warnings)?,
     };
     // Only the reason: runc names no field.
@@ -28,20 +28,27 @@ pub(crate) fn build(invocation: &Invocation, bundle: &Path) -> Result<(Process, 
     Ok((process, warnings))
 }
 
-fn from_file(path: &Path) -> Result<Process, Failure> {
+fn from_file(path: &Path, warnings: &mut Vec<String>) -> Result<Process, Failure> {
     let text = std::fs::read(path).map_err(|error| Failure::on("open", path, error))?;
     let failed = |error| Failure::json(path, &error);
-    serde_json::from_slice(&text).or_else(|_| {
-        // Again, with what Go does not miss.
-        let mut value: serde_json::Value = serde_json::from_slice(&text).map_err(failed)?;
-        if let Some(object) = value.as_object_mut() {
-            object.entry("cwd").or_insert_with(|| "".into());
-            object
-                .entry("user")
-                .or_insert_with(|| serde_json::json!({"uid": 0, "gid": 0}));
-        }
-        serde_json::from_value(value).map_err(failed)
-    })
+    let error = match serde_json::from_slice(&text) {
+        Ok(process) => return Ok(process),
+        Err(error) => error,
+    };
+    // Again, as part of a configuration, which forgives what Go does.
+    let process: serde_json::Value = serde_json::from_slice(&text).map_err(failed)?;
+    let config = serde_json::json!({"ociVersion": runtime_spec::OCI_VERSION_MAX, "process": process});
+    let loaded = runtime_spec::load::load_with_warnings(&serde_json::to_vec(&config)?)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    warnings.extend(unknown_capabilities(&loaded.unknown_capabilities));
+    let process = loaded.spec.process().clone();
+    process.ok_or_else(|| failed(error))
+}
+
+/// runc's words for names that are no capabilities.
+fn unknown_capabilities(names: &[String]) -> Option<String> {
+    let words = || format!("ignoring unknown or unavailable capabilities: [{}]", names.join(" "));
+    (!names.is_empty()).then(words)
 }
 
 fn from_flags(invocation: &Invocation, bundle: &Path, warnings: &mut Vec<String>) -> Result<Process, Failure> {
@@ -94,15 +101,10 @@ fn add_capabilities(mut sets: LinuxCapabilities, names: &[String], warnings: &mu
             Ok(capability) => {
                 added.insert(capability);
             }
-            Err(_) => unknown.push(name.as_str()),
+            Err(_) => unknown.push(name.clone()),
         }
     }
-    if !unknown.is_empty() {
-        warnings.push(format!(
-            "ignoring unknown or unavailable capabilities: [{}]",
-            unknown.join(" ")
-        ));
-    }
+    warnings.extend(unknown_capabilities(&unknown));
     let join =
         |set: &Option<HashSet<Capability>>| Some(set.iter().flatten().copied().chain(added.iter().copied()).collect());
     let (bounding, effective, permitted) = (join(sets.bounding()), join(sets.effective()), join(sets.permitted()));

@@ -1,10 +1,15 @@
 //! `run`: create, start, and wait unless detached.
 
+use std::os::fd::{AsFd, OwnedFd};
+
+use runc_rs::Created;
+
 use super::start_options::{self as start, create_options, warn};
 use crate::Failure;
 use crate::foreground::{self, Signals};
 use crate::grammar::{Command, Count, Flag};
 use crate::invocation::Invocation;
+use crate::notify::Notify;
 
 pub(crate) const COMMAND: Command = Command {
     name: "run",
@@ -43,10 +48,12 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
     invocation
         .log
         .debug(|| format!("container {id} is created: process {}", created.pid));
-    let begin = || runtime.start(id).map_err(Failure::from);
     let result = match signals {
-        None => begin().map(|()| 0),
-        Some(signals) => foreground::wait(&signals, created, begin),
+        None => start_detached(invocation, &created).map(|()| 0),
+        Some(signals) => {
+            let pidfd = created.pidfd.as_ref().map(OwnedFd::try_clone).transpose()?;
+            foreground::wait(&signals, created, || start_watched(invocation, pidfd))
+        }
     };
     // A detached container goes on; everything else is over, one way or the other.
     if (result.is_err() || !detach) && !keep {
@@ -56,4 +63,25 @@ fn run(invocation: &Invocation) -> Result<u8, Failure> {
         }
     }
     result
+}
+
+/// Starts the container, and waits for its readiness where somebody wants to know of it.
+fn start_detached(invocation: &Invocation, created: &Created) -> Result<(), Failure> {
+    let notify = Notify::bind(invocation)?;
+    invocation.runtime().start(invocation.id()?)?;
+    match (notify, &created.pidfd) {
+        (Some(notify), Some(pidfd)) => notify.relay(pidfd.as_fd(), Some(created.pid)),
+        _ => Ok(()),
+    }
+}
+
+/// Starts the container; its readiness is told beside the waiting for its end.
+fn start_watched(invocation: &Invocation, pidfd: Option<OwnedFd>) -> Result<(), Failure> {
+    let notify = Notify::bind(invocation)?;
+    invocation.runtime().start(invocation.id()?)?;
+    if let (Some(notify), Some(pidfd)) = (notify, pidfd) {
+        // This program is the service's, so the manager need not be told of another. A manager that is gone is no reason to end.
+        std::thread::spawn(move || notify.relay(pidfd.as_fd(), None));
+    }
+    Ok(())
 }

@@ -1,8 +1,14 @@
 //! Commands that take an id and nothing else.
 
+use std::os::fd::AsFd;
+
+use runc_rs::Error;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 use crate::Failure;
 use crate::grammar::{Command, Count};
 use crate::invocation::Invocation;
+use crate::notify::Notify;
 use crate::output::print;
 
 const ARGUMENTS: &str = "<container-id>
@@ -32,10 +38,7 @@ pub(crate) const START: Command = command(
     "start",
     "executes the user defined process in a created container",
     "Lets the program of a created container run.",
-    |invocation| {
-        invocation.runtime().start(invocation.id()?)?;
-        Ok(0)
-    },
+    start,
 );
 
 pub(crate) const STATE: Command = command(
@@ -70,3 +73,18 @@ pub(crate) const RESUME: Command = command(
         Ok(0)
     },
 );
+
+/// Starts the container, and waits for its readiness where somebody wants to know of it.
+fn start(invocation: &Invocation) -> Result<u8, Failure> {
+    let (id, runtime) = (invocation.id()?, invocation.runtime());
+    let Some(notify) = Notify::bind(invocation)? else {
+        runtime.start(id)?;
+        return Ok(0);
+    };
+    let pid = runtime.state(id)?.pid;
+    let process = Pid::from_raw(pid).ok_or_else(|| Error::NotRunning(id.to_owned()))?;
+    let pidfd = pidfd_open(process, PidfdFlags::empty())?;
+    runtime.start(id)?;
+    notify.relay(pidfd.as_fd(), Some(pid))?;
+    Ok(0)
+}

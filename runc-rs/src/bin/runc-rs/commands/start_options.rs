@@ -45,8 +45,8 @@ fn load(invocation: &Invocation) -> Result<(PathBuf, oci_spec::runtime::Spec), F
     // The configuration decides of a missing bundle only by its own absence.
     std::fs::metadata(&bundle).map_err(|error| Failure::on("chdir", &bundle, error))?;
     let (spec, warnings) = runc_rs::load_spec_with_warnings(&bundle)?;
-    for warning in &warnings {
-        invocation.log.warn(warning);
+    for warning in warnings {
+        invocation.log.warn(&warning);
     }
     Ok((bundle, spec))
 }
@@ -76,6 +76,7 @@ pub(crate) fn create_options(invocation: &Invocation, detach: bool) -> Result<Cr
     options.preserve_fds = preserved;
     options.pid_file = values.path("pid-file");
     options.pidfd_socket = values.path("pidfd-socket");
+    options.notify_socket = crate::notify::manager().is_some();
     options.cgroup_manager = invocation.cgroup_manager()?;
     options.rootless = invocation.rootless()?;
     Ok(options)
