@@ -416,7 +416,10 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     if !hooks.is_empty() {
         let state = state_inside(context, crate::Status::Created);
         if let Err(error) = hooks::run("startContainer", hooks, &state) {
-            return Fail(error.to_string());
+            let text = error.to_string();
+            // Whoever started us waits for it; somebody who has left meanwhile does not.
+            let _ = rustix::io::write(&context.fifo, text.as_bytes());
+            return Fail(text);
         }
     }
     if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges)
