@@ -13,6 +13,9 @@ const STATIC: [(&str, &str); 2] = [
     ("containerd-shim-runc-rs", "containerd-shim-runc-rs-v2"),
 ];
 
+/// The package and program of [`build_floor`].
+pub(crate) const FLOOR: &str = "bench-floor";
+
 /// Builds all five and returns the directory that they are in.
 ///
 /// # Errors
@@ -25,18 +28,32 @@ pub(crate) fn build() -> Result<PathBuf> {
     }
     run(&mut daemons)?;
 
+    build_static(&STATIC)
+}
+
+/// The floor that the benchmark of the runtime is held against, built as the runtime is.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_floor() -> Result<PathBuf> {
+    build_static(&[(FLOOR, FLOOR)])
+}
+
+/// Builds the programs of these packages and returns the directory that they are in.
+fn build_static(what: &[(&str, &str)]) -> Result<PathBuf> {
     let host = host_triple()?;
     let mut small = cargo();
     small.args(["build", "--locked", "--profile", "static", "--target", &host]);
     small.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    for (package, name) in STATIC {
+    for (package, name) in what {
         small.args(["--package", package, "--bin", name]);
     }
     run(&mut small)?;
 
     let target = target_directory();
     let programs = target.join("release");
-    for (_, name) in STATIC {
+    std::fs::create_dir_all(&programs)?;
+    for (_, name) in what {
         let (from, to) = (target.join(&host).join("static").join(name), programs.join(name));
         install(&from, &to).map_err(|e| format!("copy {} to {}: {e}", from.display(), to.display()))?;
     }

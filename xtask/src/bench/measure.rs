@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 
-/// Samples by operation and peer, in milliseconds.
+/// Samples by operation and peer: milliseconds, or whatever else is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Samples(BTreeMap<(String, String), Vec<f64>>);
 
 impl Samples {
     pub(crate) fn add(&mut self, operation: &str, peer: &str, took: Duration) {
+        self.add_value(operation, peer, took.as_secs_f64() * 1e3);
+    }
+
+    pub(crate) fn add_value(&mut self, operation: &str, peer: &str, value: f64) {
         self.0
             .entry((operation.to_owned(), peer.to_owned()))
             .or_default()
-            .push(took.as_secs_f64() * 1e3);
+            .push(value);
     }
 
     /// The median; `None` when nothing was measured.

@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Only these parts: runtime, engine, memory, unpack.
     #[arg(long)]
     only: Vec<String>,
+    /// The same, as words.
+    #[arg(value_name = "PART", conflicts_with = "only")]
+    parts: Vec<String>,
     /// Where the report goes; `-` for standard output.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -45,7 +48,8 @@ pub(crate) struct Options {
 
 impl Options {
     fn wants(&self, part: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == part)
+        let mut asked = self.only.iter().chain(&self.parts).peekable();
+        asked.peek().is_none() || asked.any(|asked| asked == part)
     }
 }
 
@@ -57,6 +61,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.inner {
         if !options.no_build {
             build::build()?;
+        }
+        if options.wants("runtime") {
+            build::build_floor()?;
         }
         return enter(options);
     }
@@ -87,7 +94,7 @@ fn enter(options: &Options) -> Result<()> {
         .arg(std::env::current_exe()?);
     command.args(["bench", "--inner", "--rounds", &options.rounds.to_string()]);
     command.args(["--engine-rounds", &options.engine_rounds.to_string()]);
-    options.only.iter().for_each(|only| {
+    options.only.iter().chain(&options.parts).for_each(|only| {
         command.args(["--only", only]);
     });
     if let Some(output) = &options.output {

@@ -9,9 +9,13 @@ use super::containers;
 use super::measure::{Samples, time};
 use super::report::Report;
 use crate::Result;
+use crate::build::FLOOR;
 use crate::command::output;
 
 const OPERATIONS: [&str; 5] = ["run", "create", "start", "exec", "delete"];
+const PEAKS: [&str; 3] = ["run", "create", "exec"];
+/// Peaks hardly differ from round to round.
+const PEAK_ROUNDS: usize = 10;
 
 /// Measures runc-rs, runc and crun on one bundle.
 pub(crate) fn measure(programs: &Path, rounds: usize, report: &mut Report) -> Result<()> {
@@ -26,27 +30,55 @@ pub(crate) fn measure(programs: &Path, rounds: usize, report: &mut Report) -> Re
                 .filter_map(|(n, p)| Some((n, p?))),
         )
         .collect();
-    let mut samples = Samples::default();
-    for round in 0..rounds {
+    let floor = programs.join(FLOOR);
+    let (mut samples, mut peaks) = (Samples::default(), Samples::default());
+    for number in 0..rounds {
+        measure_floor(&floor, &bundle, &mut samples)?;
         for (name, program) in &peers {
             let state = directory.path().join(format!("state-{name}"));
-            Round {
+            let round = Round {
                 name,
                 program,
                 state: &state,
                 bundle: &bundle,
-                number: round,
+                number,
+            };
+            round.run(&mut samples)?;
+            if number < PEAK_ROUNDS {
+                round.peaks(&floor, &mut peaks)?;
             }
-            .run(&mut samples)?;
         }
     }
     let names: Vec<String> = peers.iter().map(|(name, _)| name.clone()).collect();
     report.section("Runtime", &format!("The whole command of the program, on a bundle of busybox with `runc spec`'s configuration; {rounds} rounds."));
     report.table("ms", &OPERATIONS, &names, &samples);
+    report.line("");
+    report.table("peak resident memory, KiB", &PEAKS, &names, &peaks);
+    report.line("");
+    floor_line(&samples, report);
     for (name, program) in &peers {
         report.line(&format!("\n{name}: {}", version(program)));
     }
     Ok(())
+}
+
+/// What the same namespaces, mounts, root and program cost without a runtime.
+fn measure_floor(floor: &Path, bundle: &Path, samples: &mut Samples) -> Result<()> {
+    let mut run = Command::new(floor);
+    run.arg("run").arg(bundle.join("rootfs")).arg("/bin/true");
+    samples.add("run", FLOOR, time(&mut run)?);
+    samples.add("spawn", FLOOR, time(Command::new(floor).arg("spawn"))?);
+    Ok(())
+}
+
+fn floor_line(samples: &Samples, report: &mut Report) {
+    let median = |operation, peer| samples.median(operation, peer).unwrap_or_default();
+    let (whole, spawn, ours) = (median("run", FLOOR), median("spawn", FLOOR), median("run", "runc-rs"));
+    report.line(&format!(
+        "The floor (`xtask/floor`: the same clone3, mounts, pivot_root and exec in a static program, and nothing else) takes {whole:.2} ms as a whole \
+         command, of which {spawn:.2} ms are the start and end of a program that does nothing. `run` of runc-rs takes {:.2} times as long.",
+        ours / whole
+    ));
 }
 
 fn version(program: &Path) -> String {
@@ -108,6 +140,28 @@ impl Round<'_> {
         time(self.command("kill").args([&id, "KILL"]))?;
         wait_for_end(fs::read_to_string(&pid_file)?.trim())?;
         samples.add("delete", self.name, time(self.command("delete").arg(&id))?);
+        Ok(())
+    }
+
+    /// The most memory that the commands have resident, their children's included.
+    fn peaks(&self, floor: &Path, samples: &mut Samples) -> Result<()> {
+        let id = format!("bench-{}-{}-{}-m", std::process::id(), self.name, self.number);
+        let bundle = |mut command: Command, name: &str| {
+            command.arg("--bundle").arg(self.bundle.with_file_name(name)).arg(&id);
+            command
+        };
+        let peak = |command: Command| -> Result<f64> {
+            let mut measured = Command::new(floor);
+            measured.arg("rss").arg(command.get_program()).args(command.get_args());
+            Ok(output(&mut measured)?.trim().parse()?)
+        };
+        samples.add_value("run", self.name, peak(bundle(self.command("run"), "bundle"))?);
+        samples.add_value("create", self.name, peak(bundle(self.command("create"), "staying"))?);
+        time(self.command("start").arg(&id))?;
+        let mut exec = self.command("exec");
+        exec.args([&id, "/bin/true"]);
+        samples.add_value("exec", self.name, peak(exec)?);
+        time(self.command("delete").arg("--force").arg(&id))?;
         Ok(())
     }
 
