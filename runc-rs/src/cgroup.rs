@@ -131,7 +131,10 @@ pub(crate) fn locate(
 ) -> Result<(Host, Cgroup, Maker), Error> {
     let located = Host::detect().and_then(|host| match manager {
         CgroupManager::Cgroupfs => {
-            let cgroup = Cgroup::new(&host, &container_path(path, id))?;
+            let mut cgroup = Cgroup::new(&host, &container_path(path, id))?;
+            if rootless && !names_cgroup(path) {
+                cgroup.forget_foreign();
+            }
             Ok((host, cgroup, Maker::Files))
         }
         CgroupManager::Systemd => {
