@@ -164,6 +164,12 @@ impl Remains {
                 group.thaw_all().map_err(|error| failed(&error))?;
                 group.delete()
             }
+            // systemd collects a unit whose cgroup is gone.
+            Err(runc_rs_cgroups::Error::Systemd { .. } | runc_rs_cgroups::Error::SystemdNotRunning)
+                if force && !group.exists() =>
+            {
+                Ok(())
+            }
             result => result,
         }
         .map_err(|error| failed(&error))

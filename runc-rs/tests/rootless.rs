@@ -43,6 +43,7 @@ fn the_whole_life_without_a_cgroup() {
     bundle.set("/process/args", json!(["/bin/sleep", "1000"]));
     bundle.create().ok();
     assert_eq!(bundle.state()["status"], "created");
+    assert_eq!(bundle.exec(&["/bin/echo", "early"]).ok(), "early\n");
     bundle.start().ok();
     let state = bundle.state();
     assert_eq!(state["status"], "running");
@@ -65,8 +66,9 @@ fn the_whole_life_without_a_cgroup() {
     let id = bundle.id.clone();
     // runc's words for what takes a cgroup.
     for (args, words) in [
+        (&["events"][..], "memory controller missing"),
         (
-            &["ps"][..],
+            &["ps"],
             "unable to get all container pids: lstat : no such file or directory",
         ),
         (
@@ -99,6 +101,26 @@ fn the_whole_life_without_a_cgroup() {
     }
     bundle.call(&["delete", &id]).ok();
     bundle.assert_nothing_left();
+}
+
+/// Root has a container of the same id: its cgroup is neither entered nor removed.
+#[test]
+fn a_cgroup_of_somebody_else_is_left_alone() {
+    let mut bundle = Bundle::of_user();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.split_once(":pids:")).unwrap().1;
+    let theirs = format!("/sys/fs/cgroup/pids{own}/{}", bundle.id);
+    fs::create_dir(&theirs).unwrap();
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(format!("{theirs}/cgroup.procs"), sleeper.id().to_string()).unwrap();
+    let outcome = bundle.run_script("cat /proc/self/cgroup");
+    let lives = sleeper.try_wait().unwrap().is_none();
+    let there = fs::metadata(&theirs).is_ok();
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    fs::remove_dir(&theirs).unwrap();
+    assert!(!outcome.ok().contains(&bundle.id));
+    assert!(lives && there);
 }
 
 /// Who is in a group that is denied must not get out of it by a namespace of his own.
@@ -516,4 +538,98 @@ fn inside_a_user_namespace() {
             out.stdout
         );
     }
+}
+
+/// A bundle for `runc-rs` in a container: in `/inner`, with a user namespace of its own. The outer root's programs are bound.
+fn inner_bundle(outer: &Bundle) {
+    let rootfs = outer.rootfs().join("inner/rootfs");
+    for name in ["bin", "proc", "dev", "sys"] {
+        fs::create_dir_all(rootfs.join(name)).unwrap();
+    }
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let kinds = ["pid", "ipc", "uts", "mount", "network", "user"];
+    let namespaces: Vec<_> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+    let config = json!({
+        "ociVersion": "1.0.2", "hostname": "inner",
+        "process": {
+            "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"], "cwd": "/", "noNewPrivileges": true,
+            "args": ["/bin/sh", "-c", "hostname; echo $$; cat /proc/self/uid_map; echo x > /dev/null"],
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+            {"destination": "/bin", "type": "bind", "source": "/bin", "options": ["rbind", "ro"]},
+        ],
+        "linux": {"uidMappings": map, "gidMappings": map, "namespaces": namespaces},
+    });
+    fs::write(outer.rootfs().join("inner/config.json"), config.to_string()).unwrap();
+}
+
+/// In a container of root's with a user namespace, and in one of an ordinary user's.
+#[test]
+fn nested_in_a_container_with_a_user_namespace() {
+    for of_user in [false, true] {
+        let mut outer = if of_user { Bundle::of_user() } else { Bundle::new() };
+        outer.add_libraries(common::program());
+        inner_bundle(&outer);
+        let program = match &outer.user {
+            Some(user) => user.program(),
+            None => {
+                let map = json!([{"containerID": 0, "hostID": 1_450_000_000, "size": 65536}]);
+                outer
+                    .set("/linux/uidMappings", map.clone())
+                    .set("/linux/gidMappings", map);
+                outer.push("/linux/namespaces", json!({"type": "user"}));
+                common::program().to_path_buf()
+            }
+        };
+        let bind = json!({"destination": "/runc-rs", "type": "bind", "source": program, "options": ["bind", "ro"]});
+        outer.push("/mounts", bind);
+        let all = json!([
+            "CAP_SYS_ADMIN",
+            "CAP_SETUID",
+            "CAP_SETGID",
+            "CAP_CHOWN",
+            "CAP_DAC_OVERRIDE",
+            "CAP_SYS_CHROOT",
+            "CAP_KILL",
+            "CAP_SETFCAP"
+        ]);
+        for set in ["bounding", "effective", "permitted"] {
+            outer.set(&format!("/process/capabilities/{set}"), all.clone());
+        }
+        let owner = outer.user.as_ref().map_or(1_450_000_000, |user| user.uid);
+        chown_all(&outer, owner);
+        // With what is masked in the outer /proc the kernel refuses an inner one, and the error says why.
+        let script = "/runc-rs --root /tmp/state run -b /inner inner";
+        let error = outer.run_script(script).err();
+        assert!(
+            error.contains("operation not permitted (VFS: Mount too revealing)"),
+            "{error}"
+        );
+        outer
+            .set("/linux/maskedPaths", json!([]))
+            .set("/linux/readonlyPaths", json!([]));
+        let outcome = outer.run_script(script);
+        assert_eq!(outcome.code, 0, "{of_user}: {} {}", outcome.stdout, outcome.stderr);
+        assert!(outcome.stdout.starts_with("inner\n1\n"), "{}", outcome.stdout);
+        assert!(
+            outcome.stdout.contains(&format!("{:>10} {:>10} {:>10}", 0, 0, 1)),
+            "{}",
+            outcome.stdout
+        );
+        outer.assert_nothing_left();
+    }
+}
+
+fn chown_all(bundle: &Bundle, owner: u32) {
+    fs::set_permissions(bundle.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let rootfs = bundle.rootfs();
+    let status = std::process::Command::new("chown")
+        .args(["-R", &format!("{owner}:{owner}")])
+        .arg(rootfs)
+        .status();
+    assert!(status.unwrap().success());
 }

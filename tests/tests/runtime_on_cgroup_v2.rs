@@ -79,6 +79,40 @@ run run -d box </dev/null >$dir/log 2>&1
 run delete --force box
 check "cgroup left" "$([ -e $cg ] && echo yes || echo no)" no
 check "mounts left" "$(grep -c $dir/rootfs /proc/self/mountinfo || true)" 0
+
+# A container with a user namespace that sees its cgroup writable owns it, divides it, and exec goes where its first process is.
+chmod 755 $dir
+jq '.linux.namespaces += [{"type": "user"}] | .mounts[3].options -= ["ro"]
+	| .linux.uidMappings = [{"containerID": 0, "hostID": 100000, "size": 65536}] | .linux.gidMappings = .linux.uidMappings
+	| del(.linux.devices)' config.json >own.json
+mkdir own && cp -a rootfs own/ && mv own.json own/config.json && chown -R 100000:100000 own/rootfs
+run run -d -b $dir/own box </dev/null >$dir/log 2>&1 || { cat $dir/log; exit 1; }
+check "owners" "$(stat -c %u $cg $cg/cgroup.procs $cg/cgroup.subtree_control $cg/pids.max | xargs)" "100000 100000 100000 0"
+run exec box sh -c 'mkdir /sys/fs/cgroup/first /sys/fs/cgroup/other && echo 1 >/sys/fs/cgroup/first/cgroup.procs'
+check "exec" "$(run exec box cat /proc/self/cgroup)" 0::/
+check "exec into a sub-cgroup" "$(run exec --cgroup /other box cat /proc/self/cgroup)" 0::/other
+run exec box sh -c 'echo $$ >/sys/fs/cgroup/first/cgroup.procs && echo "+pids +memory" >/sys/fs/cgroup/cgroup.subtree_control'
+check "exec beside the first process" "$(run exec box cat /proc/self/cgroup)" 0::/first
+check "the limit above" "$(run exec box sh -c 'echo max 2>/dev/null >/sys/fs/cgroup/pids.max || echo no')" no
+for wrong in ../other first/../.. nothing; do
+	if run exec --cgroup $wrong box cat /proc/self/cgroup >$dir/log 2>&1; then echo "$wrong: no error"; exit 1; fi
+done
+run pause box
+run resume box
+run delete --force box
+check "cgroup left" "$([ -e $cg ] && echo yes || echo no)" no
+
+# Nobody's cgroup: it stays in ours.
+run --cgroup-manager disabled run -d box </dev/null >$dir/log 2>&1 || { cat $dir/log; exit 1; }
+check "without a cgroup" "$(sed s,.*:,, /proc/$(run state box | jq .pid)/cgroup)" "$(sed s,.*:,, /proc/self/cgroup)"
+run delete --force box
+# Without systemd there is no driver of that name.
+if run --systemd-cgroup run -d box </dev/null >$dir/log 2>&1; then echo "no error"; exit 1; fi
+grep -q 'expected cgroupsPath to be of format' $dir/log || { cat $dir/log; exit 1; }
+jq 'del(.linux.cgroupsPath)' config.json >own/config.json
+if run --systemd-cgroup run -d -b $dir/own box </dev/null >$dir/log 2>&1; then echo "no error"; exit 1; fi
+grep -q 'systemd not running on this host, cannot use systemd cgroups manager' $dir/log || { cat $dir/log; exit 1; }
+check "state left" "$(ls $dir/state)" ""
 echo all checked
 "#;
     let script = script

@@ -62,6 +62,12 @@ pub enum Error {
         /// The key.
         key: String,
     },
+    /// A `linux.resources.unified` key without a dot.
+    #[error("unified resource {key:?} must be in the form CONTROLLER.PARAMETER")]
+    UnifiedForm {
+        /// The key.
+        key: String,
+    },
     /// `linux.resources.unified` on a host without a unified hierarchy.
     #[error("invalid configuration: cannot use unified on cgroup v1")]
     UnifiedOnV1,

@@ -84,8 +84,8 @@ pub(crate) fn reset_affinity() {
     let _ = scheduling::set_affinity(&[u64::MAX; 128]);
 }
 
-/// Privileges down to what the plan grants, and into the working directory.
-pub(crate) fn drop_privileges(plan: &ProcessPlan) -> Result<(), Fail> {
+/// Privileges down to what the plan grants, and into the working directory. With `hide` nobody of the same user may look into the process.
+pub(crate) fn drop_privileges(plan: &ProcessPlan, hide: bool) -> Result<(), Fail> {
     // A configuration that says nothing of capabilities grants none: the caller's, inheritable ones included, are not the container's.
     let masks = plan.capabilities.unwrap_or_default();
     credentials::limit_bounding_set(masks.bounding).step(|| "unable to apply bounding set")?;
@@ -114,7 +114,9 @@ pub(crate) fn drop_privileges(plan: &ProcessPlan) -> Result<(), Fail> {
         ))
     })?;
     // A change of ids sets it to `fs.suid_dumpable`, which an administrator may have opened.
-    process::set_dumpable(false).step(|| "prctl PR_SET_DUMPABLE")?;
+    if hide {
+        process::set_dumpable(false).step(|| "prctl PR_SET_DUMPABLE")?;
+    }
     rustix::process::umask(Mode::from_raw_mode(plan.umask & 0o7777));
     Ok(())
 }
@@ -226,10 +228,15 @@ fn executable(path: &[u8]) -> Result<(), Errno> {
 }
 
 impl Program {
-    /// Closes what must not leak, and executes. Returns only on failure.
-    pub(crate) fn execute(&self, preserve_fds: u32) -> Fail {
+    /// Closes what must not leak, puts the filter in force, and executes. Returns only on failure.
+    ///
+    /// After the filter there is nothing but `execve`: a policy need not allow what the runtime itself calls.
+    pub(crate) fn execute(&self, preserve_fds: u32, filter: impl FnOnce() -> Result<(), Fail>) -> Fail {
         if let Err(error) = process::close_on_exec_from(preserve_fds.saturating_add(3)) {
             return Fail(format!("close_range: {}", Words(&error)));
+        }
+        if let Err(fail) = filter() {
+            return fail;
         }
         let error: io::Error = process::execve(&self.path, &self.args, &self.env);
         Fail(format!("exec {}: {}", self.path.to_string_lossy(), Words(&error)))

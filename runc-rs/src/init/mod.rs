@@ -276,7 +276,12 @@ fn prepare(context: &Context<'_>) -> Result<finish::Program, Fail> {
     if !plan.namespaces.in_user_namespace() {
         finish::set_rlimits(&plan.process)?;
     }
-    restrict(&plan.process, context.seccomp, context.handover().as_ref())
+    restrict(
+        &plan.process,
+        context.seccomp,
+        context.handover().as_ref(),
+        context.hide,
+    )
 }
 
 /// Standard streams: the terminal, or the given descriptors, or the caller's.
@@ -295,6 +300,7 @@ pub(crate) fn restrict(
     plan: &crate::plan::process::ProcessPlan,
     seccomp: Option<&Filter>,
     handover: Option<&Handover<'_>>,
+    hide: bool,
 ) -> Result<finish::Program, Fail> {
     if plan.no_new_privileges {
         credentials::set_no_new_privileges().step(|| "unable to set no new privileges")?;
@@ -303,7 +309,7 @@ pub(crate) fn restrict(
     if let (Some(filter), false) = (seccomp, plan.no_new_privileges) {
         filter.load(handover)?;
     }
-    finish::drop_privileges(plan)?;
+    finish::drop_privileges(plan, hide)?;
     finish::find_program(plan)
 }
 
@@ -410,15 +416,17 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     if !hooks.is_empty() {
         let state = state_inside(context, crate::Status::Created);
         if let Err(error) = hooks::run("startContainer", hooks, &state) {
-            return Fail(error.to_string());
+            let text = error.to_string();
+            // Whoever started us waits for it; somebody who has left meanwhile does not.
+            let _ = rustix::io::write(&context.fifo, text.as_bytes());
+            return Fail(text);
         }
     }
-    if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges)
-        && let Err(fail) = filter.load(context.handover().as_ref())
-    {
-        return fail;
-    }
-    program.execute(context.preserve_fds)
+    let handover = context.handover();
+    program.execute(context.preserve_fds, || match context.seccomp {
+        Some(filter) if context.plan.process.no_new_privileges => filter.load(handover.as_ref()),
+        _ => Ok(()),
+    })
 }
 
 /// Waits for something to read, by the one call that a filter that is in force already must allow anyway.

@@ -348,15 +348,42 @@ fn ordinary_directory(root: BorrowedFd<'_>, plan: &MountPlan, fstype: &str) -> R
 /// A new, detached instance of a filesystem with the mount's attributes.
 pub(super) fn new_instance(fstype: &str, source: &str, data: &[String], plan: &MountPlan) -> Result<OwnedFd, Fail> {
     let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("fsopen {fstype}"))?;
+    make_instance(&context, fstype, source, data, plan).map_err(|Fail(why)| Fail(why + &kernels_words(&context)))
+}
+
+fn make_instance(
+    context: &OwnedFd,
+    fstype: &str,
+    source: &str,
+    data: &[String],
+    plan: &MountPlan,
+) -> Result<OwnedFd, Fail> {
     if !source.is_empty() {
-        fsconfig_set_string(&context, "source", source).step(|| format!("fsconfig source={source}"))?;
+        fsconfig_set_string(context, "source", source).step(|| format!("fsconfig source={source}"))?;
     }
-    set_options(&context, data.iter().map(String::as_str))?;
-    set_options(&context, plan.options.superblock.iter().copied())?;
-    fsconfig_create(&context).step(|| format!("fsconfig create {fstype}"))?;
+    set_options(context, data.iter().map(String::as_str))?;
+    set_options(context, plan.options.superblock.iter().copied())?;
+    fsconfig_create(context).step(|| format!("fsconfig create {fstype}"))?;
     let attr = initial_attributes(plan);
     let flags = MountAttrFlags::from_bits_retain(u32::try_from(attr).unwrap_or(0));
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags).step(|| "fsmount")
+    fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, flags).step(|| "fsmount")
+}
+
+/// What the kernel wrote into the log of a filesystem context, in parentheses: `e VFS: Mount too revealing`, or nothing.
+fn kernels_words(context: &OwnedFd) -> String {
+    let mut words = String::new();
+    let mut line = [0_u8; 256];
+    // One line a read; no data is the end.
+    while let Ok(length @ 1..) = rustix::io::read(context, &mut line) {
+        let text = String::from_utf8_lossy(line.get(..length).unwrap_or_default());
+        let text = text.trim().trim_start_matches("e ");
+        words += &format!(" ({text})");
+        if text.ends_with("Mount too revealing") {
+            words +=
+                ": what is covered in the /proc or /sys of the host or outer container would be laid open by a new one";
+        }
+    }
+    words
 }
 
 /// What a new mount has from the start. Read-only comes last where something is still to be made in it.

@@ -102,8 +102,14 @@ impl Rootfs {
     /// Makes the working directory when it is missing, masks, and makes read-only what is to be.
     pub(crate) fn seal(&self, plan: &Plan) -> Result<(), Fail> {
         let cwd = crate::plan::mounts::clean(&plan.process.cwd);
-        // Best effort, as in runc: entering it reports what is wrong.
-        let _ = inroot::ensure(self.root(), &cwd, inroot::Make::Directory);
+        // A file, or a path through one, is refused in runc's words; what else is wrong is told when the directory is entered.
+        let file = match inroot::ensure(self.root(), &cwd, inroot::Make::Directory) {
+            Ok(there) => rustix::fs::fstat(&there).is_ok_and(|stat| stat.st_mode & libc::S_IFMT != libc::S_IFDIR),
+            Err(error) => error.raw_os_error() == Some(libc::ENOTDIR),
+        };
+        if file {
+            return Err(Fail(format!("mkdir {}: not a directory", cwd.display())));
+        }
         mask::read_only(self.root(), &plan.readonly_paths)?;
         mask::mask(self.root(), &plan.masked_paths)?;
         let read_only = AttrChange {

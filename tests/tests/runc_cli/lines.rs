@@ -153,6 +153,8 @@ pub(crate) const EXEC: &[&str] = &[
     "exec --pid-file pid c true",
     "exec --cgroup a --cgroup b c ls",
     "exec --cgroup :x c ls",
+    "exec --cgroup cpu:nope c ls",
+    "exec --cgroup cpu:../x c ls",
     "exec --cgroup cpu:x --cgroup cpu:y c ls",
     "exec --preserve-fds 20 c ls",
     "exec --apparmor bogus c true",

@@ -2,11 +2,13 @@
 //! messages, help and shapes of what is printed. What differs is listed with its reason.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod configurations;
+mod features;
 mod lines;
 mod shape;
 mod side;
+mod terminal;
 
-use serde_json::json;
 use side::{Different, Pair};
 
 const fn different(line: &'static str, code: i32, said: &'static str, why: &'static str) -> Different {
@@ -35,8 +37,23 @@ fn without_a_container() {
 #[test]
 fn help_of_every_command() {
     let commands = [
-        "create", "delete", "events", "exec", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state",
-        "update", "features",
+        "create",
+        "delete",
+        "events",
+        "exec",
+        "kill",
+        "list",
+        "pause",
+        "ps",
+        "resume",
+        "run",
+        "spec",
+        "start",
+        "state",
+        "update",
+        "features",
+        "checkpoint",
+        "restore",
     ];
     let pair = Pair::new();
     for command in commands {
@@ -76,6 +93,18 @@ fn of_an_exec() {
             "exec --pid-file /nope/x c true",
             255,
             "/nope/x: no such file or directory",
+            WORDS,
+        ),
+        different(
+            "exec --cgroup cpu:nope c ls",
+            255,
+            "/sys/fs/cgroup/cpu/NAME/nope/tasks: no such file or directory",
+            WORDS,
+        ),
+        different(
+            "exec --cgroup cpu:../x c ls",
+            255,
+            "../x is not a sub cgroup path",
             WORDS,
         ),
         different(
@@ -205,149 +234,5 @@ fn of_a_created_and_of_a_stopped_container() {
     pair.compare(&created, &[]);
     pair.kill();
     pair.compare(&stopped, &[]);
-    pair.finish();
-}
-
-#[test]
-fn of_configurations_that_fail() {
-    let pair = Pair::new();
-    type Change = fn(&mut serde_json::Value);
-    let cases: [(Change, Option<Different>); 12] = [
-        (
-            |c| {
-                c["process"]["capabilities"]["bounding"] = json!(["CAP_BOGUS", "CAP_KILL"]);
-                c["process"]["args"] = json!(["/bin/true"]);
-            },
-            None,
-        ),
-        (|c| c["process"]["args"] = json!(["nope"]), None),
-        (|c| c["process"]["args"] = json!(["/nope"]), None),
-        (|c| c["process"]["args"] = json!(["/etc"]), None),
-        (|c| c["process"]["args"] = json!([]), None),
-        (|c| c["process"]["args"] = json!(["/bin/sh", "-c", "exit 7"]), None),
-        (|c| c["process"]["cwd"] = json!("rel"), None),
-        (|c| c["root"]["path"] = json!("nowhere"), None),
-        (|c| c["process"] = json!(null), None),
-        (|c| c["root"] = json!(null), None),
-        (
-            |c| c["hostname"] = json!("x".repeat(100)),
-            Some(different(
-                "",
-                1,
-                "hostname: is longer than N bytes",
-                "found before anything is made",
-            )),
-        ),
-        (
-            |c| c["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}),
-            Some(different(
-                "",
-                1,
-                "error running createRuntime hook #N: exit status N",
-                NEWER,
-            )),
-        ),
-    ];
-    for (change, known) in cases {
-        for side in [&pair.runc, &pair.ours] {
-            let path = side.dir.join("bundle/config.json");
-            std::fs::copy(&path, side.dir.join("sound.json")).unwrap();
-            side.configure(change);
-        }
-        let lines: Vec<&'static str> = vec![
-            "create -b bundle c",
-            "delete -f c",
-            "run -b bundle c",
-            "run -d -b bundle c",
-            "delete -f c",
-        ];
-        let differences: Vec<Different> = match known {
-            None => Vec::new(),
-            Some(known) => lines
-                .iter()
-                .filter(|line| !line.starts_with("delete"))
-                .map(|line| Different {
-                    line,
-                    ..different("", known.code, known.said, known.why)
-                })
-                .collect(),
-        };
-        pair.compare(&lines, &differences);
-        for side in [&pair.runc, &pair.ours] {
-            std::fs::rename(side.dir.join("sound.json"), side.dir.join("bundle/config.json")).unwrap();
-        }
-    }
-    // In the foreground ours needs no terminal of its own, and would wait for the program.
-    for side in [&pair.runc, &pair.ours] {
-        side.configure(|config| config["process"]["terminal"] = json!(true));
-    }
-    pair.compare(
-        &[
-            "create -b bundle c",
-            "run -d -b bundle c",
-            "run -b bundle --console-socket /nope c",
-        ],
-        &[],
-    );
-    pair.finish();
-}
-
-/// What a client of runc finds in its features it finds in ours.
-#[test]
-fn features_are_all_there() {
-    let pair = Pair::new();
-    let read =
-        |side: &side::Side| -> serde_json::Value { serde_json::from_str(&side.call(&["features"]).ok()).unwrap() };
-    let (runc, ours) = (read(&pair.runc), read(&pair.ours));
-    // No options since runc 1.2, and architectures without a table.
-    let gone = |name: &str| ["acl", "noacl"].contains(&name) || name.starts_with("SCMP_ARCH_MIPS");
-    let foreign = |name: &str| name.starts_with("SCMP_ARCH_PPC") || name.starts_with("SCMP_ARCH_S390");
-    for list in [
-        "/hooks",
-        "/mountOptions",
-        "/linux/namespaces",
-        "/linux/capabilities",
-        "/linux/seccomp/actions",
-        "/linux/seccomp/operators",
-        "/linux/seccomp/archs",
-    ] {
-        let of = |features: &serde_json::Value| features.pointer(list).unwrap().as_array().unwrap().clone();
-        let own = of(&ours);
-        for name in of(&runc) {
-            let text = name.as_str().unwrap();
-            assert!(own.contains(&name) || gone(text) || foreign(text), "{list}: {text}");
-        }
-    }
-    for (key, value) in [
-        (
-            "/linux/cgroup",
-            json!({"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true}),
-        ),
-        ("/linux/apparmor", json!({"enabled": true})),
-        ("/linux/selinux", json!({"enabled": true})),
-        (
-            "/linux/intelRdt",
-            json!({"enabled": true, "schemata": true, "monitoring": true}),
-        ),
-        ("/linux/mountExtensions", json!({"idmap": {"enabled": true}})),
-        ("/linux/netDevices", json!({"enabled": true})),
-        ("/linux/seccomp/enabled", json!(true)),
-        ("/ociVersionMin", json!("1.0.0")),
-        ("/ociVersionMax", json!("1.3.0")),
-        (
-            "/potentiallyUnsafeConfigAnnotations",
-            json!(["org.systemd.property.", "org.criu.config"]),
-        ),
-    ] {
-        assert_eq!(ours.pointer(key), Some(&value), "{key}");
-    }
-    for list in [
-        "/linux/memoryPolicy/modes",
-        "/linux/memoryPolicy/flags",
-        "/linux/seccomp/knownFlags",
-        "/linux/seccomp/supportedFlags",
-    ] {
-        assert!(!ours.pointer(list).unwrap().as_array().unwrap().is_empty(), "{list}");
-    }
     pair.finish();
 }

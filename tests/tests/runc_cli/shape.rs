@@ -21,13 +21,16 @@ const OPTIONAL: [&str; 14] = [
 ];
 /// Keys whose values are the same on both sides.
 const EXACT: [&str; 4] = ["type", "id", "status", "annotations"];
-/// Flags that runc has only since 1.2, or that are crun's, and one that 1.2 hides.
-const NOT_IN_BOTH: [&str; 5] = [
+/// Flags that runc has only since 1.2 (or, the last one, a default of), or that are crun's, and one that 1.2 hides.
+const NOT_IN_BOTH: [&str; 8] = [
     "--pidfd-socket",
     "--cpu-burst",
     "--cpu-idle",
     "--cgroup-manager",
     "--all",
+    "--tcp-skip-in-flight",
+    "--link-remap",
+    "--manage-cgroups-mode",
 ];
 /// The same for commands; of the program's own flags, what belongs to CRIU and where the state is.
 const NOT_IN_BOTH_PROGRAM: [&str; 5] = ["mounts", "checkpoint", "restore", "--criu", "--root"];

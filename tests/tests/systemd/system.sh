@@ -89,4 +89,27 @@ check "unit by the private socket" "$(systemctl show runc-plain.scope -p LoadSta
 [ ! $v2 ] || ours run -d -b $dir/plain plain </dev/null >$dir/log 2>&1
 [ ! $v2 ] || { ours update -r - plain <<<'{"unified": {"memory.max": "20000000"}}'; ours exec plain sh -c 'a=$(head -c 40000000 /dev/zero | cat -v)' || true; ours delete --force plain; }
 check "unit that ran out of memory" "$(systemctl show runc-plain.scope -p LoadState)" LoadState=not-found
+
+# What an earlier unit left under the name, failed, is no hindrance.
+systemd-run --quiet --scope --unit=box-left.scope -p RuntimeMaxSec=1 sleep 100 >/dev/null 2>&1 || true
+check "leftover" "$(systemctl show box-left.scope -p ActiveState)" ActiveState=failed
+bundle left 'del(.annotations) | .linux.cgroupsPath = ":box:left"'
+ours run -d -b $dir/left left </dev/null >$dir/log 2>&1 || { cat $dir/log; exit 1; }
+check "in its place" "$(systemctl show box-left.scope -p ActiveState)" ActiveState=active
+if [ $v2 ]; then
+	ours update -r - left <<<'{"cpu": {"idle": 1}}'
+	check "idle" "$(cat /sys/fs/cgroup/system.slice/box-left.scope/cpu.idle) $(systemctl show box-left.scope -p CPUWeight)" "1 CPUWeight=idle"
+	# A name that ends in .slice is a slice, which only has the process because it enters by itself.
+	bundle slice '.annotations = {} | .linux.cgroupsPath = "test.slice::test-inner.slice"'
+	ours run -d -b $dir/slice slice </dev/null >$dir/log 2>&1 || { cat $dir/log; exit 1; }
+	check "slice" "$(cat /sys/fs/cgroup/test.slice/test-inner.slice/cgroup.procs)" "$(ours state slice | jq .pid)"
+	ours delete --force slice
+	check "slice's unit" "$(systemctl show test-inner.slice -p ActiveState)" ActiveState=inactive
+fi
+# With force a container goes although its manager cannot be reached; systemd sees the end of its unit by itself.
+mv /run/systemd/private /run/systemd/moved
+if DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent ours delete --force left >$dir/log 2>&1; then :; else cat $dir/log; exit 1; fi
+mv /run/systemd/moved /run/systemd/private
+check "containers left" "$(ours list -q)" ""
+until [ "$(systemctl show box-left.scope -p LoadState)" = LoadState=not-found ]; do sleep 0.1; done
 echo system manager checked

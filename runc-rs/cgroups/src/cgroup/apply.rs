@@ -154,20 +154,26 @@ fn check_before_update(dirs: &mut Dirs<'_>, resources: &LinuxResources) -> Resul
     let Some(memory) = resources.memory() else {
         return Ok(());
     };
-    let limit = memory.limit().and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0);
-    let (Some(limit), Some(true), Mode::V2) = (limit, memory.check_before_update(), dirs.cgroup.mode()) else {
+    if memory.check_before_update() != Some(true) || dirs.cgroup.mode() != Mode::V2 {
         return Ok(());
-    };
+    }
+    let limits = [
+        ("memory+swap", "linux.resources.memory.swap", memory.swap()),
+        ("memory", "linux.resources.memory.limit", memory.limit()),
+    ];
+    if limits.iter().all(|(_, _, limit)| limit.unwrap_or(0) <= 0) {
+        return Ok(());
+    }
     let usage = dirs
         .get(Interface::V2, "memory")?
         .read_u64("memory.current")?
         .unwrap_or(0);
-    if limit <= usage {
-        let reason = format!("rejecting memory limit {limit} <= usage {usage}");
-        return Err(Error::Invalid {
-            field: "linux.resources.memory.limit",
-            reason,
-        });
+    for (name, field, limit) in limits {
+        let limit = limit.and_then(|limit| u64::try_from(limit).ok());
+        if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit <= usage) {
+            let reason = format!("rejecting {name} limit {limit} <= usage {usage}");
+            return Err(Error::Invalid { field, reason });
+        }
     }
     Ok(())
 }

@@ -218,7 +218,9 @@ fn plan_unified(resources: &LinuxResources, controllers: &Controllers, writes: &
         if key.contains('/') || key == "." || key == ".." {
             return Err(Error::UnifiedKey { key: key.clone() });
         }
-        let controller = key.split('.').next().unwrap_or_default();
+        let Some((controller, _)) = key.split_once('.').filter(|(controller, _)| !controller.is_empty()) else {
+            return Err(Error::UnifiedForm { key: key.clone() });
+        };
         match controllers.get(controller) {
             Some(Interface::V2) => {}
             _ if !v2_only => return Err(Error::UnifiedOnV1),
