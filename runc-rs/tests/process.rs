@@ -113,6 +113,16 @@ fn what_cannot_be_is_refused_by_its_field() {
         ("/process/cwd", json!("tmp"), "Cwd must be an absolute path"),
         ("/process/args", json!([]), "args must not be empty"),
         ("/process/env", json!(["A=\u{0}"]), "process.env[0]"),
+        (
+            "/linux/devices",
+            json!([{"path": "/dev/x", "type": "moon"}]),
+            "invalid device type",
+        ),
+        (
+            "/linux/resources",
+            json!({"devices": [{"allow": true, "type": "moon"}]}),
+            "invalid cgroup device type",
+        ),
         ("/hostname", json!("x".repeat(65)), "hostname"),
         ("/process/user/uid", json!(u32::MAX), "process.user.uid"),
     ] {
@@ -122,6 +132,41 @@ fn what_cannot_be_is_refused_by_its_field() {
         assert!(words.contains(expected), "{place}: {words}");
         bundle.assert_nothing_left();
     }
+}
+
+#[test]
+fn what_runc_still_takes_is_taken_with_its_warnings() {
+    let mut bundle = Bundle::new();
+    bundle.push(
+        "/mounts",
+        json!({"destination": "relative/place", "type": "tmpfs", "source": "tmpfs"}),
+    );
+    bundle.set("/linux/resources", json!({"memory": {"kernel": 1_000_000}}));
+    let outcome = bundle.run_script("grep -c ' /relative/place ' /proc/mounts");
+    for words in [
+        "mount destination relative/place is not absolute.",
+        "Kernel memory settings are ignored and will be removed",
+    ] {
+        assert!(outcome.stderr.contains(words), "{words}: {}", outcome.stderr);
+    }
+    assert_eq!(outcome.ok(), "1\n");
+}
+
+#[test]
+fn parameters_of_the_hosts_network_are_refused_by_whatever_way_it_is_named() {
+    let mut bundle = Bundle::new();
+    bundle.set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    let words = "not allowed in host network namespace";
+    bundle.set(
+        "/linux/namespaces/1",
+        json!({"type": "network", "path": "/proc/self/ns/net"}),
+    );
+    let joined = bundle.run().err();
+    assert!(joined.contains(words), "{joined}");
+    bundle.config["linux"]["namespaces"].as_array_mut().unwrap().remove(1);
+    let absent = bundle.run().err();
+    assert!(absent.contains(words), "{absent}");
+    bundle.assert_nothing_left();
 }
 
 #[test]

@@ -156,7 +156,11 @@ fn flags_are_taken_and_unknown_words_are_refused_by_name() {
             json!(["SCMP_ARCH_MOON"]),
             "string SCMP_ARCH_MOON is not a valid arch for seccomp",
         ),
-        ("/linux/seccomp/flags", json!(["MOON"]), "MOON"),
+        (
+            "/linux/seccomp/flags",
+            json!(["MOON"]),
+            "seccomp flag MOON is not known to runc",
+        ),
         (
             "/linux/seccomp/defaultAction",
             json!("SCMP_ACT_NOTIFY"),

@@ -4,6 +4,7 @@
 //! the ratio. Peers that are not installed are left out, and the report says so.
 
 mod containers;
+mod daemon;
 mod engine;
 mod measure;
 mod memory;
