@@ -131,7 +131,8 @@ fn runc_rs_as_an_ordinary_user() {
 
 /// A run in a guest. A call takes some twenty times as long as here, and a guest has one CPU.
 fn run_in_guest(init: Init, runtime: &Path, flags: &str) {
-    let script = format!("cd /tmp; {SUITE} {} {flags} 2>&1", runtime.display());
+    // The check of network devices makes a pair of them.
+    let script = format!("modprobe veth; cd /tmp; {SUITE} {} {flags} 2>&1", runtime.display());
     let outcome = guest::run_with(init, &script, 1024, Duration::from_secs(580));
     lines(&outcome.output);
     outcome.assert_success();
