@@ -79,10 +79,17 @@ fn a_hook_in_the_container_that_hangs_yields_to_delete_with_force() {
     bundle.call(&["delete", "--force", &bundle.id]).ok();
     assert_eq!(creator.wait().unwrap().code(), Some(1));
     clean(&bundle);
-    // After `create` it hangs in the container's own process.
-    let bundle = with_hook("startContainer", "exec sleep 1000");
+    // At the start it hangs in the container's own process, and whoever starts it waits for the hook.
+    let mut bundle = with_hook("startContainer", "");
+    let script = "/bin/touch /tmp/hook-runs; exec /bin/sleep 1000";
+    bundle.set("/hooks/startContainer/0/args", json!(["sh", "-c", script]));
+    bundle.write_config();
     bundle.create().ok();
-    bundle.start().ok();
+    let mut starter = spawn(&bundle, &["start", &bundle.id]);
+    wait_for(&bundle.rootfs().join("tmp/hook-runs"));
+    bundle.call(&["delete", "--force", &bundle.id]).ok();
+    // It ends; what it says depends on what it sees first.
+    starter.wait().unwrap();
     clean(&bundle);
 }
 
