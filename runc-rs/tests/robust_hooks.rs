@@ -79,16 +79,13 @@ fn a_hook_in_the_container_that_hangs_yields_to_delete_with_force() {
     bundle.call(&["delete", "--force", &bundle.id]).ok();
     assert_eq!(creator.wait().unwrap().code(), Some(1));
     clean(&bundle);
-    // At the start it hangs in the container's own process, and whoever starts it waits for the hook.
-    let mut bundle = with_hook("startContainer", "");
-    let script = "/bin/touch /tmp/hook-runs; exec /bin/sleep 1000";
-    bundle.set("/hooks/startContainer/0/args", json!(["sh", "-c", script]));
-    bundle.write_config();
+    // After `create` it hangs in the container's own process, and `start` waits for it.
+    let bundle = with_hook("startContainer", "touch /hook-runs; exec sleep 1000");
     bundle.create().ok();
     let mut starter = spawn(&bundle, &["start", &bundle.id]);
-    wait_for(&bundle.rootfs().join("tmp/hook-runs"));
+    wait_for(&bundle.rootfs().join("hook-runs"));
     bundle.call(&["delete", "--force", &bundle.id]).ok();
-    // It ends; what it says depends on what it sees first.
+    // Whether the program had been executed by then is not to be told.
     starter.wait().unwrap();
     clean(&bundle);
 }
