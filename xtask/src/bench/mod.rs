@@ -62,9 +62,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.inner {
         if !options.no_build {
             build::build()?;
-        }
-        if options.wants("runtime") {
-            build::build_floor()?;
+            if options.wants("runtime") {
+                build::build_floor()?;
+            }
         }
         return enter(options);
     }
