@@ -131,7 +131,10 @@ pub(crate) fn locate(
 ) -> Result<(Host, Cgroup, Maker), Error> {
     let located = Host::detect().and_then(|host| match manager {
         CgroupManager::Cgroupfs => {
-            let cgroup = Cgroup::new(&host, &container_path(path, id))?;
+            let mut cgroup = Cgroup::new(&host, &container_path(path, id))?;
+            if rootless && !names_cgroup(path) {
+                cgroup.forget_foreign();
+            }
             Ok((host, cgroup, Maker::Files))
         }
         CgroupManager::Systemd => {
@@ -157,9 +160,13 @@ pub(crate) fn locate(
     }
 }
 
-/// A cgroup that exists must be empty: it is made the container's, who may be emptied and removed.
+/// A cgroup that exists must be empty: it is made the container's, who may be emptied and removed. And it must not be frozen, or the
+/// container's process would stop on its way in, and we with it.
 pub(crate) fn check_free(cgroup: &Cgroup) -> Result<(), Error> {
     if cgroup.exists() {
+        if matches!(cgroup.freezer_state(), Ok(runc_rs_cgroups::FreezerState::Frozen)) {
+            return Err(Error::Cgroup("container's cgroup unexpectedly frozen".into()));
+        }
         let there = pids_anywhere(cgroup)?.len();
         if there != 0 {
             return Err(Error::Cgroup(format!(

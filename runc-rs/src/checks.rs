@@ -72,8 +72,50 @@ pub(crate) fn check_io(terminal: bool, io: &Io) -> Result<(), Error> {
     }
 }
 
+/// Namespaces that a kernel may lack, in runc's words.
+fn check_kernel(plan: &Plan) -> Result<(), Error> {
+    for (flag, file, words) in [
+        (
+            libc::CLONE_NEWUSER,
+            "ns/user",
+            "USER namespaces aren't enabled in the kernel",
+        ),
+        (
+            libc::CLONE_NEWCGROUP,
+            "ns/cgroup",
+            "cgroup namespaces aren't enabled in the kernel",
+        ),
+        (
+            libc::CLONE_NEWTIME,
+            "timens_offsets",
+            "time namespaces aren't enabled in the kernel",
+        ),
+    ] {
+        if plan.namespaces.has(flag) && !Path::new("/proc/self").join(file).exists() {
+            return Err(Error::config("linux.namespaces", words));
+        }
+    }
+    Ok(())
+}
+
+/// A network namespace that is joined may be the runtime's own: then its parameters are the host's.
+fn check_network_parameters(plan: &Plan, joined: &OwnedFd) -> Result<(), Error> {
+    let Some((path, _)) = plan.sysctl.iter().find(|(path, _)| path.starts_with("net/")) else {
+        return Ok(());
+    };
+    let own = rustix::fs::stat("/proc/self/ns/net").map_err(|error| Error::file("stat", "/proc/self/ns/net", error))?;
+    let there = rustix::fs::fstat(joined).map_err(|error| Error::system("stat of the network namespace", error))?;
+    if (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino) {
+        return Ok(());
+    }
+    let name = path.replace('/', ".");
+    let message = format!("sysctl {name:?} not allowed in host network namespace");
+    Err(Error::config("linux.sysctl", message))
+}
+
 /// Opens the namespaces to join, each checked to be of its type.
 pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNamespace), Error> {
+    check_kernel(plan)?;
     let mut joins = Vec::new();
     let in_child = child_makes_pid_namespace(plan);
     let mut pid = if plan.namespaces.new & libc::CLONE_NEWPID != 0 && !in_child {
@@ -102,6 +144,9 @@ pub(crate) fn open_namespaces(plan: &Plan) -> Result<(Vec<(i32, OwnedFd)>, PidNa
                 return Err(Error::config("linux.namespaces", message));
             }
             Err(error) => return Err(Error::file("not a namespace:", path, error)),
+        }
+        if *flag == libc::CLONE_NEWNET {
+            check_network_parameters(plan, &fd)?;
         }
         if *flag == libc::CLONE_NEWPID && !late {
             pid = PidNamespace::Join(fd);

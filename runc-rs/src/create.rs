@@ -214,6 +214,7 @@ pub(crate) fn announce(pid: i32, pid_file: Option<&Path>, pidfd_socket: Option<&
 pub(crate) fn first_record(prepared: &Prepared, id: &str, no_new_keyring: bool) -> Record {
     let plan = &prepared.plan;
     let mut hooks = crate::plan::Hooks::default();
+    hooks.start_container.clone_from(&plan.hooks.start_container);
     hooks.poststart.clone_from(&plan.hooks.poststart);
     hooks.poststop.clone_from(&plan.hooks.poststop);
     Record {

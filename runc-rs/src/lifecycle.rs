@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use runc_rs_cgroups::{Cgroup, FreezerState};
 
 use crate::cgroup::kill as kill_all;
-use crate::create::hook_state;
+use crate::create::{during_init, hook_state};
 use crate::intel_rdt::Wanted;
 use crate::record::Record;
 use crate::store::{Directory, ids};
@@ -91,14 +91,20 @@ pub(crate) fn start(root: &Path, id: &str) -> Result<(), Error> {
             ));
         }
     }
-    if !directory.wake()? {
+    let Some(woken) = directory.wake()? else {
         return Err(wrong(
             &record,
             Status::Stopped,
             "cannot start a container that has stopped",
         ));
-    }
+    };
     drop(lock);
+    // They come before the program, and `poststart` after it: only so is it known in which order, and whether one failed.
+    if !record.hooks.start_container.is_empty()
+        && let Some(text) = woken.executed()?
+    {
+        return Err(Error::Process(during_init(text)));
+    }
     let state = hook_state(&record, Status::Running, record.pid);
     hooks::run("poststart", &record.hooks.poststart, &state).inspect_err(|_| {
         // runtime-spec, "Lifecycle", step 10: the container is stopped. One that has ended by itself is no error.

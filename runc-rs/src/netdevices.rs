@@ -26,6 +26,8 @@ const RTM_GETADDR: u16 = 22;
 const IFA_F_PERMANENT: u32 = 0x80;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const IFF_UP: u32 = 1;
+/// How many numbers are tried for a name that ends in `%d`: as many as the kernel tries.
+const MAX_DEVICES: u32 = 32_768;
 /// Bytes of `struct ifaddrmsg`.
 const IFADDRMSG: usize = 8;
 
@@ -108,6 +110,31 @@ fn read_address(body: &[u8]) -> Option<(u32, Address)> {
     (flags & IFA_F_PERMANENT != 0 && *scope == RT_SCOPE_UNIVERSE).then(|| (u32::from_ne_bytes(*index), address))
 }
 
+/// Checks, in the container's network namespace, that the new names are free there, and completes those that end in `%d` with the number
+/// that the kernel is going to choose: the lowest that is free. Returns the names.
+pub(crate) fn choose_names(devices: &[Device]) -> Result<Vec<String>, Fail> {
+    let mut chosen: Vec<String> = Vec::with_capacity(devices.len());
+    for Device { plan, .. } in devices {
+        let is_free = |name: &str| index_of(name).is_err() && !chosen.iter().any(|other| other == name);
+        let name = match plan.name.strip_suffix("%d") {
+            Some(stem) => (0..MAX_DEVICES)
+                .map(|number| format!("{stem}{number}"))
+                .find(|name| is_free(name)),
+            None => Some(plan.name.clone()).filter(|name| is_free(name)),
+        };
+        chosen.push(name.ok_or_else(|| {
+            let taken = io::Error::from_raw_os_error(libc::EEXIST);
+            Fail(format!(
+                "move netDevice {} to {}: fail to move network device: {}",
+                plan.host,
+                plan.name,
+                Words(&taken)
+            ))
+        })?);
+    }
+    Ok(chosen)
+}
+
 /// Moves the devices into the network namespace of process `pid`, under their new names.
 ///
 /// # Errors
@@ -136,10 +163,11 @@ pub(crate) fn move_to(devices: &[Device], pid: i32) -> Result<(), Error> {
 }
 
 /// Gives the devices their addresses back and sets them up: in the container's network namespace, after they have been moved.
-pub(crate) fn set_addresses(devices: &[Device]) -> Result<(), Fail> {
+/// `names` are those of [`choose_names`].
+pub(crate) fn set_addresses(devices: &[Device], names: &[String]) -> Result<(), Fail> {
     let socket = Socket::open().step(|| "open a netlink socket")?;
-    for Device { plan, addresses, .. } in devices {
-        let index = index_of(&plan.name).step(|| format!("link not found for interface {} on namespace", plan.name))?;
+    for (Device { addresses, .. }, name) in devices.iter().zip(names) {
+        let index = index_of(name).step(|| format!("link not found for interface {name} on namespace"))?;
         for address in addresses {
             let [a, b, c, d] = index.to_ne_bytes();
             let body = [address.family, address.prefix, 0, RT_SCOPE_UNIVERSE, a, b, c, d];
@@ -149,11 +177,11 @@ pub(crate) fn set_addresses(devices: &[Device]) -> Result<(), Fail> {
             }
             socket
                 .act(request)
-                .step(|| format!("fail to set up an address of {}", plan.name))?;
+                .step(|| format!("fail to set up an address of {name}"))?;
         }
         socket
             .act(set_up(index, true))
-            .step(|| format!("fail to set up interface {} on namespace", plan.name))?;
+            .step(|| format!("fail to set up interface {name} on namespace"))?;
     }
     Ok(())
 }

@@ -66,6 +66,6 @@ pub(crate) struct Record {
     /// What processes of `exec` take over.
     #[serde(default)]
     pub(crate) inherited: Inherited,
-    /// Only `poststart` and `poststop` are kept: the others have run.
+    /// Only `startContainer`, `poststart` and `poststop` are kept: the others have run.
     pub(crate) hooks: Hooks,
 }

@@ -102,7 +102,8 @@ impl Runtime {
     /// Removes a stopped (or created) container; with `force` a running one too, and an unknown one is no error.
     ///
     /// # Errors
-    /// [`Error::NotStopped`] for a running container without `force`.
+    /// [`Error::NotStopped`] for a running container without `force`. [`Error::Hook`] for a `poststop` hook that failed: the container is
+    /// gone all the same, and the other hooks were called.
     pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
         self.delete_with_warnings(id, force).map(drop)
     }

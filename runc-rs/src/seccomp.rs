@@ -34,6 +34,11 @@ impl Filter {
     /// Compiles the configuration. Names that no architecture has are skipped: profiles list calls of every kernel there is, and
     /// runc says nothing either.
     pub(crate) fn compile(config: &LinuxSeccomp) -> Result<Self, Error> {
+        if config.listener_path().is_none() && config.listener_metadata().as_ref().is_some_and(|text| !text.is_empty())
+        {
+            let text = "linux.seccomp.listenerMetadata is set without linux.seccomp.listenerPath";
+            return Err(Error::Seccomp(text.into()));
+        }
         let program: Program = compile(config).map_err(|error| Error::Seccomp(error.to_string()))?;
         let listener = if program.has_listener() {
             let path = config

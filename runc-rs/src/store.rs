@@ -13,6 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, mknodat, openat, statat};
 use rustix::io::Errno;
 
@@ -24,6 +25,8 @@ const ID_LIMIT: usize = 1024;
 
 /// Longest file that is read: annotations and hooks are the configuration's, so a record can be large, but not that large.
 const FILE_LIMIT: u64 = 64 << 20;
+/// Longest text of a process that fails after it has been woken: what a pipe holds at the least.
+const FAILURE_LIMIT: usize = 4096;
 
 /// How long a command waits for another one on the same container. Longer than a killed process may take to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -232,19 +235,19 @@ impl Directory {
         }
     }
 
-    /// Wakes the waiting process. `false` when nobody waits at the fifo's other end.
-    pub(crate) fn wake(&self) -> Result<bool, Error> {
+    /// Wakes the waiting process. `None` when nobody waits at the fifo's other end.
+    pub(crate) fn wake(&self) -> Result<Option<Woken>, Error> {
         let Some(fifo) = self.open_fifo()? else {
-            return Ok(false);
+            return Ok(None);
         };
         let path = self.fifo_path();
         // Should the container die now, we are a reader ourselves: no signal for a broken pipe comes over our program.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let _reader = openat(CWD, &path, flags, Mode::empty()).map_err(|error| Error::file("open", &path, error))?;
+        let reader = openat(CWD, &path, flags, Mode::empty()).map_err(|error| Error::file("open", &path, error))?;
         rustix::io::write(&fifo, b"0").map_err(|error| Error::file("write", &path, error))?;
         // Without a reader it means the same as if it were gone, so where it cannot be removed (read-only) it may stay.
         let _ = fs::remove_file(&path);
-        Ok(true)
+        Ok(Some(Woken(reader)))
     }
 
     /// Removes the directory with everything in it. The record goes before the directory: without one there is no container.
@@ -261,6 +264,29 @@ impl Directory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", &self.path, error)),
             _ => Ok(()),
         }
+    }
+}
+
+/// A container's process that has been woken: our read end of its fifo, of which the process holds the last write end until it executes.
+pub(crate) struct Woken(OwnedFd);
+
+impl Woken {
+    /// Waits until the process has executed its program or has ended. Returns what it left to say when it failed before.
+    pub(crate) fn executed(self) -> Result<Option<String>, Error> {
+        let failed = |error: Errno| Error::system("wait for the container's process", error);
+        loop {
+            // Asked for nothing, poll still tells of a fifo that nobody can write to any more.
+            match poll(&mut [PollFd::new(&self.0, PollFlags::empty())], None) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let mut text = vec![0; FAILURE_LIMIT];
+        let length = rustix::io::read(&self.0, &mut text).map_err(failed)?;
+        text.truncate(length);
+        // Our own byte, which nobody has read.
+        Ok((length > 1).then(|| String::from_utf8_lossy(&text).into_owned()))
     }
 }
 
@@ -378,10 +404,10 @@ mod tests {
         assert!(directory.waits_for_start());
         drop(reader);
         assert!(!directory.waits_for_start());
-        assert!(!directory.wake().unwrap());
+        assert!(directory.wake().unwrap().is_none());
         fs::remove_file(directory.fifo_path()).unwrap();
         let _reader = directory.make_fifo().unwrap();
-        assert!(directory.wake().unwrap());
+        assert!(directory.wake().unwrap().is_some());
         assert!(!directory.waits_for_start());
     }
 }

@@ -415,3 +415,49 @@ fn readiness_is_passed_on_to_the_service_manager() {
     bundle.call(&["delete", "-f", &bundle.id]).ok();
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn an_update_reaches_the_kernel_whichever_way_it_is_given() {
+    let mut bundle = Bundle::new();
+    bundle.set("/linux/resources", json!({"cpu": {"quota": 60_000, "period": 100_000}}));
+    bundle.sleeping();
+    let id = bundle.id.clone();
+    let read = |file: &str| fs::read_to_string(format!("/sys/fs/cgroup/{file}").replace("ID", &id)).unwrap();
+    let flags = [
+        ("--cpu-burst", "10000", "cpu/ID/cpu.cfs_burst_us", "10000"),
+        ("--cpu-quota", "50000", "cpu/ID/cpu.cfs_quota_us", "50000"),
+        ("--cpu-share", "777", "cpu/ID/cpu.shares", "777"),
+        ("--cpuset-cpus", "0", "cpuset/ID/cpuset.cpus", "0"),
+        ("--cpuset-mems", "0", "cpuset/ID/cpuset.mems", "0"),
+        ("--memory", "64m", "memory/ID/memory.limit_in_bytes", "67108864"),
+        (
+            "--memory-reservation",
+            "32MiB",
+            "memory/ID/memory.soft_limit_in_bytes",
+            "33554432",
+        ),
+        (
+            "--memory-swap",
+            "128m",
+            "memory/ID/memory.memsw.limit_in_bytes",
+            "134217728",
+        ),
+        ("--pids-limit", "-1", "pids/ID/pids.max", "max"),
+        ("--cpu-idle", "1", "cpu/ID/cpu.idle", "1"),
+    ];
+    for (flag, value, file, want) in flags {
+        bundle.call(&["update", flag, value, &id]).ok();
+        assert_eq!(read(file).trim(), want, "{flag}");
+    }
+    let mut command = bundle.command(&["update", "--resources", "-", "--pids-limit", "5", &id]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let resources = json!({"pids": {"limit": 33}, "cpu": {"idle": 0}, "devices": [{"allow": false, "access": "rwm"}]});
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), resources.to_string().as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    // Flags are ignored beside a file, and devices in it.
+    assert_eq!(
+        (read("pids/ID/pids.max").trim(), read("cpu/ID/cpu.idle").trim()),
+        ("33", "0")
+    );
+    assert_eq!(bundle.exec(&["head", "-c", "1", "/dev/zero"]).ok(), "\0");
+}

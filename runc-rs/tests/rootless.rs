@@ -66,8 +66,9 @@ fn the_whole_life_without_a_cgroup() {
     let id = bundle.id.clone();
     // runc's words for what takes a cgroup.
     for (args, words) in [
+        (&["events"][..], "memory controller missing"),
         (
-            &["ps"][..],
+            &["ps"],
             "unable to get all container pids: lstat : no such file or directory",
         ),
         (
@@ -100,6 +101,26 @@ fn the_whole_life_without_a_cgroup() {
     }
     bundle.call(&["delete", &id]).ok();
     bundle.assert_nothing_left();
+}
+
+/// Root has a container of the same id: its cgroup is neither entered nor removed.
+#[test]
+fn a_cgroup_of_somebody_else_is_left_alone() {
+    let mut bundle = Bundle::of_user();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.split_once(":pids:")).unwrap().1;
+    let theirs = format!("/sys/fs/cgroup/pids{own}/{}", bundle.id);
+    fs::create_dir(&theirs).unwrap();
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(format!("{theirs}/cgroup.procs"), sleeper.id().to_string()).unwrap();
+    let outcome = bundle.run_script("cat /proc/self/cgroup");
+    let lives = sleeper.try_wait().unwrap().is_none();
+    let there = fs::metadata(&theirs).is_ok();
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+    fs::remove_dir(&theirs).unwrap();
+    assert!(!outcome.ok().contains(&bundle.id));
+    assert!(lives && there);
 }
 
 /// Who is in a group that is denied must not get out of it by a namespace of his own.

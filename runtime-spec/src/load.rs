@@ -142,6 +142,9 @@ fn in_runc_words(field: &str, config: &Value) -> Option<String> {
             Some(format!("string {word} is not a valid action for seccomp"))
         }
         "linux.seccomp.architectures[]" => Some(format!("string {word} is not a valid arch for seccomp")),
+        "linux.seccomp.flags[]" => Some(format!("seccomp flag {word} is not known to runc")),
+        "linux.devices[].type" => Some(format!("invalid device type {word:?}")),
+        "linux.resources.devices[].type" => Some(format!("invalid cgroup device type {word:?}")),
         "linux.memoryPolicy.mode" => Some(format!("invalid memory policy mode {word:?}")),
         "linux.memoryPolicy.flags[]" => Some(format!("invalid memory policy flag {word:?}")),
         "linux.personality.domain" => Some(format!("invalid personality domain {word}")),

@@ -2,6 +2,7 @@
 //!
 //! - [`bundle`]: a tiny root filesystem, for suites that drive runtimes
 //! - [`containerd`]: a `containerd-rs` of a test's own, and `ctr` to speak to it
+//! - [`conformance`]: what runtime-spec demands, and whether a runtime does it
 //! - [`daemon`]: a `dockerd-rs` or `dockerd` of a test's own, with its manager
 //! - [`image_tars`]: busybox, and Debian with nginx, as images; [`images`]: archives made by hand
 //! - [`registry`]: registries, good and bad
@@ -13,6 +14,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod bundle;
+pub mod conformance;
 pub mod containerd;
 pub mod daemon;
 pub mod guest;

@@ -578,7 +578,9 @@ fn parent(pid: u32) -> u32 {
 
 fn many_runs_leave_nothing(shim: Shim) {
     let c = Containerd::with_image(shim);
-    for n in 0..40 {
+    // What is asked of the original is not to leave anything; its speed is its own affair.
+    let runs = if matches!(shim, Shim::Ours) { 100 } else { 40 };
+    for n in 0..runs {
         let id = format!("s{n}");
         assert_eq!(c.ok(c.run_args(&["--rm"], &id, &["echo", "x"])), "x\n");
     }

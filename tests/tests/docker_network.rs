@@ -257,7 +257,9 @@ fn ports_in_use_are_told_in_dockers_words_and_leave_nothing() {
     );
     assert_eq!(code, Some(125), "{told}");
     assert!(
-        told.contains("driver failed programming external connectivity on endpoint late ("),
+        told.contains(
+            "failed to set up container networking: driver failed programming external connectivity on endpoint late ("
+        ),
         "{told}"
     );
     assert!(
@@ -358,5 +360,21 @@ fn a_published_port_serves_while_its_daemon_dies() {
     );
     lab.daemon.ok(["rm", "-f", "web"]);
     lab.assert_no_links_nor_ports();
+    lab.finish();
+}
+
+#[test]
+fn info_warns_of_other_firewalls() {
+    let lab = Lab::new(Manager::Embedded);
+    let warnings = || lab.daemon.ok(["info", "-f", "{{json .Warnings}}"]);
+    assert!(!warnings().contains("strict"), "{}", warnings());
+    for line in [
+        "add table ip strict",
+        "add chain ip strict forwards { type filter hook forward priority 0; policy drop; }",
+    ] {
+        let mut nft = lab.daemon.in_netns(peer("nft"));
+        assert!(nft.args(line.split(' ')).status().unwrap().success(), "{line}");
+    }
+    assert!(warnings().contains("strict"), "{}", warnings());
     lab.finish();
 }

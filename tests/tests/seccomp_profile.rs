@@ -1,6 +1,12 @@
 //! Docker's default policy, from the profile of runtime-spec through the compiler of runc-rs-seccomp into the kernel.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../runc-rs/seccomp/tests/libseccomp/policy.rs"]
+#[allow(dead_code)]
+mod policy;
+#[path = "../../runc-rs/seccomp/tests/libseccomp/sys.rs"]
+mod sys;
+
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
@@ -9,7 +15,7 @@ use std::process::Command;
 use std::thread;
 
 use engine_tests::programs::{ours, peer};
-use runc_rs_seccomp::syscalls::{Table, number};
+use runc_rs_seccomp::syscalls::{Table, X32_BIT, number};
 use runc_rs_seccomp::{Call, Program, compile, evaluate};
 use runtime_spec::caps;
 use runtime_spec::seccomp::{Context, default_profile};
@@ -142,4 +148,98 @@ fn the_same_is_refused_under_runc_and_under_ours() {
     let theirs = run(&peer("runc"), &id("runc"));
     assert_eq!(theirs, "Seccomp:\t2\nunshare 1\nmount 1\nchroot 0\nchild\nfork 0\n");
     assert_eq!(run(&ours("runc-rs"), &id("ours")), theirs);
+}
+
+/// The profile in the form that the comparison with libseccomp has.
+fn as_policy(profile: &runtime_spec::oci::LinuxSeccomp) -> policy::Policy {
+    let place = |text: String| {
+        let known =
+            |(name, _): &(&str, u32)| *name == text || (text == "SCMP_ACT_KILL" && *name == "SCMP_ACT_KILL_THREAD");
+        policy::ACTIONS.iter().position(known).unwrap()
+    };
+    let text = |value: serde_json::Value| value.as_str().unwrap().to_owned();
+    let json = serde_json::to_value(profile).unwrap();
+    let answer = |action: &serde_json::Value, data: &serde_json::Value| {
+        policy::Answer(
+            place(text(action.clone())),
+            data.as_u64().map(|data| u32::try_from(data).unwrap()),
+        )
+    };
+    let mut rules = Vec::new();
+    for rule in json["syscalls"].as_array().unwrap() {
+        for name in rule["names"].as_array().unwrap() {
+            let Some(name) = runc_rs_seccomp::syscalls::names().find(|known| name == known) else {
+                continue;
+            };
+            let arg = |arg: &serde_json::Value| policy::Arg {
+                index: usize::try_from(arg["index"].as_u64().unwrap()).unwrap(),
+                op: policy::OPERATORS.iter().position(|op| arg["op"] == *op).unwrap(),
+                value: arg["value"].as_u64().unwrap(),
+                second: arg["valueTwo"].as_u64().unwrap_or(0),
+            };
+            let args = rule["args"].as_array().into_iter().flatten().map(arg).collect();
+            rules.push(policy::Rule {
+                name,
+                answer: answer(&rule["action"], &rule["errnoRet"]),
+                args,
+            });
+        }
+    }
+    policy::Policy {
+        default: answer(&json["defaultAction"], &json["defaultErrnoRet"]),
+        architectures: vec!["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        rules,
+    }
+}
+
+#[test]
+fn libseccomp_gives_the_same_answers() {
+    let library = sys::Library::open();
+    let mut asked = 0;
+    for capabilities in [
+        &caps::DOCKER_DEFAULT[..],
+        &[],
+        &["CAP_SYS_ADMIN"],
+        &["CAP_SYS_MODULE", "CAP_BPF", "CAP_SYS_PTRACE"],
+    ] {
+        let names: Vec<String> = capabilities.iter().map(|name| (*name).to_owned()).collect();
+        let profile = default_profile(&Context::native(&names));
+        let policy = as_policy(&profile);
+        let theirs = library.compile(&policy).expect("libseccomp takes Docker's profile");
+        let ours = compile(&profile).unwrap();
+        for table in [Table::X86_64, Table::X86, Table::X32] {
+            let newest = policy.rules.iter().filter_map(|rule| number(rule.name, table)).max();
+            for name in runc_rs_seccomp::syscalls::names() {
+                // libseccomp reaches into x86's multiplexed calls, ours are calls like any other.
+                let multiplexed = table == Table::X86
+                    && policy::MULTIPLEXED
+                        .split(' ')
+                        .chain(["socketcall", "ipc"])
+                        .any(|other| other == name);
+                // What is newer than the profile is ENOSYS in ours, as in runc.
+                // Debian's libseccomp knows Linux 5.17.
+                let common = |nr: &u32| Some(*nr) <= newest && nr & !X32_BIT < 450 && library.knows(name);
+                let Some(nr) = number(name, table).filter(|nr| !multiplexed && common(nr)) else {
+                    continue;
+                };
+                for args in policy.probes(name) {
+                    let args = if table == Table::X86 {
+                        args.map(|arg| arg & 0xffff_ffff)
+                    } else {
+                        args
+                    };
+                    let call = Call {
+                        nr,
+                        arch: table.audit_arch(),
+                        instruction_pointer: 0,
+                        args,
+                    };
+                    asked += 1;
+                    let (expected, got) = (evaluate(&theirs, &call), evaluate(ours.instructions(), &call));
+                    assert_eq!(got, expected, "{name} {args:x?} on {table:?} with {capabilities:?}");
+                }
+            }
+        }
+    }
+    assert!(asked > 5_000, "{asked}");
 }

@@ -16,6 +16,7 @@ mod networks;
 mod query;
 mod system;
 mod time;
+mod upload;
 mod version;
 mod volumes;
 
@@ -61,10 +62,16 @@ pub async fn serve(mut router: Router, mut request: Request<Body>) -> Response<B
         Ok(version) => {
             request.extensions_mut().insert(version);
             tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
-            match router.call(request).await {
+            let rest = upload::keep(&mut request);
+            let response = match router.call(request).await {
                 Ok(response) => response,
                 Err(never) => match never {},
+            };
+            let refused = response.status().is_client_error() || response.status().is_server_error();
+            if let Some(rest) = rest.filter(|_| refused) {
+                rest.read_away().await;
             }
+            response
         }
     };
     let headers = response.headers_mut();

@@ -94,6 +94,9 @@ async fn info(State(engine): State<Arc<Engine>>, version: ApiVersion) -> Result<
         .iter()
         .map(|container| container.record().state.status)
         .collect();
+    let network = Arc::clone(&engine.network);
+    let mut warnings = warnings(&engine);
+    warnings.extend(blocking(move || Ok(network.warnings())).await?);
     let count = |wanted: &[Status]| statuses.iter().filter(|status| wanted.contains(status)).count();
     let images = engine
         .l3
@@ -171,7 +174,7 @@ async fn info(State(engine): State<Arc<Engine>>, version: ApiVersion) -> Result<
         "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": ""}, "InitCommit": {"ID": ""},
         "SecurityOptions": if engine.host.seccomp { vec!["name=seccomp,profile=builtin"] } else { Vec::new() },
         "CDISpecDirs": [],
-        "Warnings": warnings(&engine),
+        "Warnings": warnings,
     });
     if version.at_least(46) {
         value["Containerd"] = json!({

@@ -96,7 +96,8 @@ impl Engine {
                 endpoints: Vec::new(),
             });
         }
-        let requests = self.endpoint_requests(record)?;
+        let unconnected = |error: Error| error.context("failed to set up container networking");
+        let requests = self.endpoint_requests(record).map_err(unconnected)?;
         let path = self.netns_path(&record.id);
         let host = mode == "host";
         let network = Arc::clone(&self.network);
@@ -116,7 +117,8 @@ impl Engine {
                 .map(|request| Ok(network.setup(request)?))
                 .collect::<Result<Vec<_>>>()
         })
-        .await?;
+        .await
+        .map_err(unconnected)?;
         for endpoint in &endpoints {
             self.network_event("connect", endpoint);
         }

@@ -1,13 +1,11 @@
 //! `docker import`: a root filesystem's tar becomes an image of one layer.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use containerd_rs_registry::digest;
 use containerd_rs_registry::document::{OCI_CONFIG, OCI_MANIFEST};
-use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -37,16 +35,6 @@ pub struct ImportRequest {
     pub platform: Option<Platform>,
 }
 
-/// Takes what a client still sends before it is told an error: one that is in the middle of an upload when the connection closes tells its user of
-/// the connection, not of the error. What takes longer than a few seconds is cut off all the same.
-async fn read_away(body: Body) {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let mut pieces = body.into_data_stream();
-    let end = async { while let Some(Ok(_)) = pieces.next().await {} };
-    // Whether the client was done in time changes nothing here.
-    let _ = tokio::time::timeout(PATIENCE, end).await;
-}
-
 impl ImageService {
     /// Imports a tar, plain or compressed, and tells the new image's id.
     ///
@@ -65,7 +53,6 @@ impl ImageService {
             .iter()
             .find_map(|change| changes::apply(&mut config, change).err());
         if let Some(error) = wrong {
-            read_away(body).await;
             return Err(error);
         }
         let service = self.clone();

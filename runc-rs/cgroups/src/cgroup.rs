@@ -155,6 +155,16 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Forgets the directories that are there and may not be entered: they are somebody else's of the same name.
+    pub fn forget_foreign(&mut self) {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        let may_enter = |directory: &Path| {
+            accessat(CWD, directory.join("cgroup.procs"), Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+        };
+        self.paths
+            .retain(|_, directory| !directory.is_dir() || may_enter(directory));
+    }
+
     /// Moves a process (all its threads) into every directory. 0 is the caller itself.
     ///
     /// # Errors

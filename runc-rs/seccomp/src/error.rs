@@ -31,6 +31,14 @@ pub enum Error {
         /// Its value.
         value: u32,
     },
+    /// An error number beside an action that returns none (runtime-spec, config-linux.md "Seccomp").
+    #[error("{field}: {action} returns no error number")]
+    NoErrno {
+        /// The field.
+        field: String,
+        /// The action beside it.
+        action: String,
+    },
     /// The kernel takes 4,096 instructions.
     #[error("linux.seccomp: the filter has {0} instructions, the kernel takes 4096")]
     TooLong(usize),

@@ -64,8 +64,13 @@ struct Call {
 }
 
 fn answer(action: LinuxSeccompAction, errno: Option<u32>, field: impl Fn() -> String) -> Result<u32> {
+    use LinuxSeccompAction::{ScmpActErrno, ScmpActTrace};
     match errno {
         Some(value) if value > MAX_ERRNO => Err(Error::Errno { field: field(), value }),
+        Some(_) if !matches!(action, ScmpActErrno | ScmpActTrace) => Err(Error::NoErrno {
+            field: field(),
+            action: action.to_string(),
+        }),
         _ => Ok(action.as_u32(errno)),
     }
 }

@@ -10,6 +10,34 @@ use runc_rs_seccomp::{compile, supported_flags};
 use rustix::io::Errno;
 use rustix::system::sethostname;
 
+mod sys {
+    #![allow(unsafe_code)]
+    //! `getpid` by the other doors of an x86-64 kernel.
+
+    /// By 32-bit x86's interrupt, number 20. `None` where the kernel has no such door.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn getpid_of_i386() -> i32 {
+        let result: i32;
+        // SAFETY: the kernel takes the number from eax and returns there; it keeps all other registers but r8 to r11, which are named.
+        unsafe {
+            core::arch::asm!("int 0x80", inlateout("eax") 20_i32 => result, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+        }
+        result
+    }
+
+    /// By x32's number.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn getpid_of_x32() -> i32 {
+        // SAFETY: no arguments.
+        let result = unsafe { libc::syscall(libc::SYS_getpid | 0x4000_0000) };
+        if result < 0 {
+            -std::io::Error::last_os_error().raw_os_error().unwrap()
+        } else {
+            result as i32
+        }
+    }
+}
+
 fn seccomp(value: serde_json::Value) -> LinuxSeccomp {
     serde_json::from_value(value).unwrap()
 }
@@ -115,4 +143,40 @@ fn this_kernel_has_the_flags() {
     }
     assert!(runc_rs_seccomp::sys::action_available(0x7fc0_0000));
     assert!(!runc_rs_seccomp::sys::action_available(0x1234_0000));
+}
+
+/// A filter that forgets the other doors of the kernel is none: each is answered by the rule, or killed when it is not listed.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_by_the_doors_of_other_architectures_are_answered_too() {
+    let policy = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [{"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77}]});
+    let answers = under(policy, |_| {
+        (
+            rustix::io::fcntl_getfd(std::io::stdin()).is_ok(),
+            sys::getpid_of_x32(),
+            sys::getpid_of_i386(),
+        )
+    });
+    let (_, x32, i386) = answers.join().unwrap();
+    assert_eq!((x32, i386), (-77, -77));
+    // Not listed: the thread is killed, without a word to who waits for it. So its number is watched.
+    let policy = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_KILL_PROCESS"}]});
+    for door in [sys::getpid_of_i386, sys::getpid_of_x32] {
+        let (send, receive) = channel();
+        drop(under(policy.clone(), move |_| {
+            send.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            send.send(door()).unwrap();
+        }));
+        let thread = receive.recv().unwrap();
+        while std::path::Path::new(&format!("/proc/self/task/{thread}")).exists() {
+            thread::yield_now();
+        }
+        assert!(receive.try_recv().is_err(), "the call returned");
+    }
 }

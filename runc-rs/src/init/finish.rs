@@ -228,10 +228,15 @@ fn executable(path: &[u8]) -> Result<(), Errno> {
 }
 
 impl Program {
-    /// Closes what must not leak, and executes. Returns only on failure.
-    pub(crate) fn execute(&self, preserve_fds: u32) -> Fail {
+    /// Closes what must not leak, puts the filter in force, and executes. Returns only on failure.
+    ///
+    /// After the filter there is nothing but `execve`: a policy need not allow what the runtime itself calls.
+    pub(crate) fn execute(&self, preserve_fds: u32, filter: impl FnOnce() -> Result<(), Fail>) -> Fail {
         if let Err(error) = process::close_on_exec_from(preserve_fds.saturating_add(3)) {
             return Fail(format!("close_range: {}", Words(&error)));
+        }
+        if let Err(fail) = filter() {
+            return fail;
         }
         let error: io::Error = process::execve(&self.path, &self.args, &self.env);
         Fail(format!("exec {}: {}", self.path.to_string_lossy(), Words(&error)))

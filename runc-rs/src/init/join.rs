@@ -86,10 +86,10 @@ fn stages(context: &JoinContext<'_>, birth: Birth) -> Result<Infallible, Fail> {
     let handover = handover(context.seccomp, context.listener.as_ref(), pid, &context.state);
     let program = restrict(plan, context.seccomp, handover.as_ref(), true)?;
     context.channel.send(&Message::Ready).step(|| "tell the parent")?;
-    if let (Some(filter), true) = (context.seccomp, plan.no_new_privileges) {
-        filter.load(handover.as_ref())?;
-    }
-    Err(program.execute(context.preserve_fds))
+    Err(program.execute(context.preserve_fds, || match context.seccomp {
+        Some(filter) if plan.no_new_privileges => filter.load(handover.as_ref()),
+        _ => Ok(()),
+    }))
 }
 
 /// Has the parent do something; its answer is our process id in its namespace.

@@ -416,15 +416,17 @@ fn launch(context: &Context<'_>, program: &finish::Program) -> Fail {
     if !hooks.is_empty() {
         let state = state_inside(context, crate::Status::Created);
         if let Err(error) = hooks::run("startContainer", hooks, &state) {
-            return Fail(error.to_string());
+            let text = error.to_string();
+            // Whoever started us waits for it; somebody who has left meanwhile does not.
+            let _ = rustix::io::write(&context.fifo, text.as_bytes());
+            return Fail(text);
         }
     }
-    if let (Some(filter), true) = (context.seccomp, context.plan.process.no_new_privileges)
-        && let Err(fail) = filter.load(context.handover().as_ref())
-    {
-        return fail;
-    }
-    program.execute(context.preserve_fds)
+    let handover = context.handover();
+    program.execute(context.preserve_fds, || match context.seccomp {
+        Some(filter) if context.plan.process.no_new_privileges => filter.load(handover.as_ref()),
+        _ => Ok(()),
+    })
 }
 
 /// Waits for something to read, by the one call that a filter that is in force already must allow anyway.

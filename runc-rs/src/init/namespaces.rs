@@ -63,10 +63,11 @@ pub(crate) fn enter(context: &Context<'_>) -> Result<(), Fail> {
     }
     if !context.devices.is_empty() {
         context.enter_cgroup()?;
+        let names = crate::netdevices::choose_names(context.devices)?;
         let asked = context.channel.send(&Message::MoveDevices);
         asked.step(|| "ask for the network devices")?;
         context.wait_go()?;
-        crate::netdevices::set_addresses(context.devices)?;
+        crate::netdevices::set_addresses(context.devices, &names)?;
     }
     Ok(())
 }

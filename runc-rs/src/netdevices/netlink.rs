@@ -1,5 +1,5 @@
-//! As much of route netlink (rtnetlink(7)) as moving a device takes: seven messages, encoded and read by hand, because the crates for it would
-//! make the runtime a fifth larger.
+//! As much of route netlink (rtnetlink(7)) as moving a device takes: seven messages, encoded and read by hand. A hundred lines do for that, and
+//! the runtime's program stays small.
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -124,6 +124,7 @@ impl Plan {
         for (index, mount) in spec.mounts().iter().flatten().enumerate() {
             mounts.push(mounts::plan_mount(mount, index, around)?);
         }
+        warn_of_the_past(spec, warnings);
         mounts::close_cgroups(&mut mounts, &namespaces);
         let set_up_dev = !mounts.iter().any(|mount: &MountPlan| {
             mount.destination == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
@@ -160,6 +161,26 @@ impl Plan {
             hooks: Hooks::plan(spec),
             namespaces,
         })
+    }
+}
+
+/// What runc still takes, with a warning.
+fn warn_of_the_past(spec: &Spec, warnings: &mut Vec<String>) {
+    for mount in spec
+        .mounts()
+        .iter()
+        .flatten()
+        .filter(|mount| !mount.destination().is_absolute())
+    {
+        warnings.push(format!(
+            "mount destination {} is not absolute. Support for non-absolute mount destinations will be removed in a future release.",
+            mount.destination().display()
+        ));
+    }
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let memory = resources.and_then(|resources| resources.memory().as_ref());
+    if memory.is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some()) {
+        warnings.push("Kernel memory settings are ignored and will be removed".into());
     }
 }
 

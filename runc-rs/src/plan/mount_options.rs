@@ -63,6 +63,8 @@ pub(crate) struct MountOptions {
 enum Effect {
     Attr(u64, u64),
     Superblock(&'static str),
+    /// Takes back a flag of the filesystem that an earlier option set.
+    NoSuperblock(&'static str),
     Nothing,
     Propagation(u64),
     Bind(bool),
@@ -108,9 +110,9 @@ const EFFECTS: [(&str, Effect); 29] = [
     ("lazytime", Effect::Superblock("lazytime")),
     ("mand", Effect::Superblock("mand")),
     ("defaults", Effect::Nothing),
-    ("async", Effect::Nothing),
-    ("nolazytime", Effect::Nothing),
-    ("nomand", Effect::Nothing),
+    ("async", Effect::NoSuperblock("sync")),
+    ("nolazytime", Effect::NoSuperblock("lazytime")),
+    ("nomand", Effect::NoSuperblock("mand")),
     ("silent", Effect::Nothing),
     ("loud", Effect::Nothing),
     ("iversion", Effect::Nothing),
@@ -173,6 +175,7 @@ impl MountOptions {
         match effect(option) {
             Some(Effect::Attr(set, clear)) => self.attr.add(set, clear),
             Some(Effect::Superblock(flag)) => self.superblock.push(flag),
+            Some(Effect::NoSuperblock(flag)) => self.superblock.retain(|set| *set != flag),
             Some(Effect::Nothing) => {}
             Some(Effect::Propagation(flag)) => self.propagation.push((flag, option.starts_with('r'))),
             Some(Effect::Bind(recursive)) => self.bind = Some(recursive),

@@ -37,7 +37,7 @@ pub(crate) fn plan_net_devices(devices: Option<&HashMap<String, LinuxNetDevice>>
         let before = plan.get(..at).unwrap_or_default();
         before
             .iter()
-            .any(|other| other.name == device.name)
+            .any(|other| other.name == device.name && !device.name.contains("%d"))
             .then_some(&device.name)
     }) {
         let message = format!("two network devices would be named {twice:?}");

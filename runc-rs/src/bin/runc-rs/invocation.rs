@@ -65,10 +65,10 @@ impl Invocation {
     }
 
     /// Says, in runc's words, that a command which needs a control group may do without one in vain.
-    pub(crate) fn warn_of_cgroups(&self, command: &str) -> Result<(), Failure> {
+    pub(crate) fn warn_of_cgroups(&self, what: &str) -> Result<(), Failure> {
         if rootless::applies(self.rootless()?) {
             let words = "may fail if you don't have the full access to cgroups";
-            self.log.warn(&format!("runc {command} {words}"));
+            self.log.warn(&format!("{what} {words}"));
         }
         Ok(())
     }

@@ -66,14 +66,9 @@ fn main() -> ExitCode {
         arguments,
         log,
     };
-    invocation.log.debug(|| {
-        format!(
-            "{} {:?} by runc-rs {}",
-            command.name,
-            invocation.arguments,
-            env!("CARGO_PKG_VERSION")
-        )
-    });
+    invocation
+        .log
+        .debug(|| format!("{} by runc-rs {}", command.name, env!("CARGO_PKG_VERSION")));
     match invocation.prepare().and_then(|()| (command.run)(&invocation)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

@@ -45,6 +45,10 @@ fn events(invocation: &Invocation) -> Result<u8, Failure> {
     if invocation.values.switch("stats") {
         json_line(&usage(id, &cgroup)?)?;
     } else {
+        invocation.warn_of_cgroups("getting OOM notifications")?;
+        if cgroup.paths().is_empty() {
+            return Err(Failure::new("memory controller missing"));
+        }
         watch(invocation, &runtime, &cgroup, interval)?;
     }
     Ok(0)

@@ -22,7 +22,7 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn ps(invocation: &Invocation) -> Result<u8, Failure> {
-    invocation.warn_of_cgroups("ps")?;
+    invocation.warn_of_cgroups("runc ps")?;
     let pids = invocation.runtime().processes(invocation.id()?)?;
     match invocation.values.text("format")?.unwrap_or("table") {
         // What Go prints of a list that nothing was put in.

@@ -57,7 +57,7 @@ pub(crate) const PAUSE: Command = command(
     "pause suspends all processes inside the container",
     "Freezes all processes of the container. The list command shows the status.",
     |invocation| {
-        invocation.warn_of_cgroups("pause")?;
+        invocation.warn_of_cgroups("runc pause")?;
         invocation.runtime().pause(invocation.id()?)?;
         Ok(0)
     },
@@ -68,7 +68,7 @@ pub(crate) const RESUME: Command = command(
     "resumes all processes that have been previously paused",
     "Thaws all processes of the container. The list command shows the status.",
     |invocation| {
-        invocation.warn_of_cgroups("resume")?;
+        invocation.warn_of_cgroups("runc resume")?;
         invocation.runtime().resume(invocation.id()?)?;
         Ok(0)
     },
