@@ -122,6 +122,8 @@ mod embed;
 mod error;
 mod exec;
 mod features;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hooks;
 mod idmap;
 mod inherited;

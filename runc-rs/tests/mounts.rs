@@ -191,6 +191,10 @@ fn ids_beneath_a_mount_are_mapped_by_ridmap_only() {
         let out = in_own_mounts(&bundle, "mount -t tmpfs tmpfs host/sub; exec $RUNC run $ID").ok();
         assert_eq!(out, expected, "{option}");
     }
+    // crun's notation.
+    bundle.config["mounts"].as_array_mut().unwrap().truncate(4);
+    bundle.push("/mounts", bind(&host, &["bind", "idmap=uids=0-55-10;gids=0-66-10"]));
+    assert_eq!(bundle.run_script("stat -c '%u %g' /v").ok(), "55 66\n");
     let mount =
         json!({"destination": "/v", "type": "tmpfs", "source": "tmpfs", "uidMappings": map, "gidMappings": map});
     bundle.config["mounts"].as_array_mut().unwrap().truncate(4);

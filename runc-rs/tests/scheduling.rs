@@ -15,6 +15,10 @@ fn the_scheduler_is_set_for_the_container_and_taken_over_by_exec() {
         (json!({"policy": "SCHED_OTHER", "nice": 7}), "0 7 0"),
         (json!({"policy": "SCHED_BATCH", "nice": -3}), "3 -3 0"),
         (json!({"policy": "SCHED_IDLE"}), "5 0 0"),
+        (
+            json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 20_000_000, "period": 30_000_000, "flags": ["SCHED_FLAG_RECLAIM"]}),
+            "6 0 0",
+        ),
         // The shell is forked by nobody, so the flag shows only in its children.
         (
             json!({"policy": "SCHED_BATCH", "nice": -3, "flags": ["SCHED_RESET_ON_FORK"]}),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use containerd_grpc::containerd::services::snapshots::v1::snapshots_server::Snapshots;
 use containerd_proto::containerd::events as event;
 use containerd_proto::containerd::services::snapshots::v1 as api;
-use containerd_rs_core::{SnapshotInfo, SnapshotKind};
+use containerd_rs_core::{Ctx, Labels, Mount, SnapshotInfo, SnapshotKind, Snapshotter};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -59,8 +59,39 @@ fn from_api(info: api::Info) -> SnapshotInfo {
     }
 }
 
-fn mounts(mounts: Vec<containerd_rs_core::Mount>) -> Vec<containerd_proto::containerd::types::Mount> {
+fn mounts(mounts: Vec<Mount>) -> Vec<containerd_proto::containerd::types::Mount> {
     mounts.into_iter().map(convert::mount_out).collect()
+}
+
+/// What makes a snapshot by key and parent: `prepare` or `view`.
+type Make = fn(&dyn Snapshotter, &Ctx, &str, &str, &Labels) -> containerd_rs_core::Result<Vec<Mount>>;
+
+impl SnapshotsService {
+    /// `Prepare` and `View` ask for the same, and containerd has one event for both.
+    async fn make(
+        &self,
+        request: Request<api::PrepareSnapshotRequest>,
+        make: Make,
+    ) -> Result<Vec<containerd_proto::containerd::types::Mount>, Status> {
+        let ctx = context(&request)?;
+        let api::PrepareSnapshotRequest {
+            snapshotter,
+            key,
+            parent,
+            labels,
+        } = request.into_inner();
+        let store = self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?;
+        let labels = convert::labels(labels);
+        let namespace = ctx.namespace.clone();
+        let event = event::SnapshotPrepare {
+            key: key.clone(),
+            parent: parent.clone(),
+            snapshotter,
+        };
+        let made = blocking(move || make(&*store, &ctx, &key, &parent, &labels)).await?;
+        self.exchange.emit(&namespace, "/snapshot/prepare", &event);
+        Ok(mounts(made))
+    }
 }
 
 #[tonic::async_trait]
@@ -69,52 +100,28 @@ impl Snapshots for SnapshotsService {
         &self,
         request: Request<api::PrepareSnapshotRequest>,
     ) -> Result<Response<api::PrepareSnapshotResponse>, Status> {
-        let ctx = context(&request)?;
-        let api::PrepareSnapshotRequest {
-            snapshotter,
-            key,
-            parent,
-            labels,
-        } = request.into_inner();
-        let (store, labels) = (
-            self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?,
-            convert::labels(labels),
-        );
-        let namespace = ctx.namespace.clone();
-        let event = event::SnapshotPrepare {
-            key: key.clone(),
-            parent: parent.clone(),
-            snapshotter,
-        };
-        let made = blocking(move || store.prepare(&ctx, &key, &parent, &labels)).await?;
-        self.exchange.emit(&namespace, "/snapshot/prepare", &event);
-        Ok(Response::new(api::PrepareSnapshotResponse { mounts: mounts(made) }))
+        let mounts = self.make(request, |store, ctx, key, parent, labels| {
+            store.prepare(ctx, key, parent, labels)
+        });
+        Ok(Response::new(api::PrepareSnapshotResponse { mounts: mounts.await? }))
     }
 
     async fn view(
         &self,
         request: Request<api::ViewSnapshotRequest>,
     ) -> Result<Response<api::ViewSnapshotResponse>, Status> {
-        let ctx = context(&request)?;
-        let api::ViewSnapshotRequest {
-            snapshotter,
-            key,
-            parent,
-            labels,
-        } = request.into_inner();
-        let (store, labels) = (
-            self.stores.snapshotter(&snapshotter).map_err(|e| status(&e))?,
-            convert::labels(labels),
-        );
-        let namespace = ctx.namespace.clone();
-        let event = event::SnapshotPrepare {
-            key: key.clone(),
-            parent: parent.clone(),
-            snapshotter,
+        let (metadata, extensions, asked) = request.into_parts();
+        let asked = api::PrepareSnapshotRequest {
+            snapshotter: asked.snapshotter,
+            key: asked.key,
+            parent: asked.parent,
+            labels: asked.labels,
         };
-        let made = blocking(move || store.view(&ctx, &key, &parent, &labels)).await?;
-        self.exchange.emit(&namespace, "/snapshot/prepare", &event);
-        Ok(Response::new(api::ViewSnapshotResponse { mounts: mounts(made) }))
+        let request = Request::from_parts(metadata, extensions, asked);
+        let mounts = self.make(request, |store, ctx, key, parent, labels| {
+            store.view(ctx, key, parent, labels)
+        });
+        Ok(Response::new(api::ViewSnapshotResponse { mounts: mounts.await? }))
     }
 
     async fn mounts(&self, request: Request<api::MountsRequest>) -> Result<Response<api::MountsResponse>, Status> {

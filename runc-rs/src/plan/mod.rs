@@ -4,6 +4,7 @@
 //! only to execute a list.
 
 pub(crate) mod devices;
+pub(crate) mod idmap_lists;
 pub(crate) mod ids;
 pub(crate) mod mount_options;
 pub(crate) mod mounts;

@@ -54,6 +54,8 @@ pub(crate) struct MountOptions {
     pub(crate) destination_nofollow: bool,
     /// `idmap` (`Some(false)`) or `ridmap` (`Some(true)`).
     pub(crate) idmap: Option<bool>,
+    /// Behind `idmap=` or `ridmap=`: mappings in crun's notation.
+    pub(crate) idmap_lists: Option<String>,
     /// What only the filesystem understands: `mode=755`, `newinstance`...
     pub(crate) data: Vec<String>,
 }
@@ -172,6 +174,11 @@ impl MountOptions {
     }
 
     fn add(&mut self, option: &str) {
+        if let Some((name @ ("idmap" | "ridmap"), lists)) = option.split_once('=') {
+            self.idmap = Some(name == "ridmap");
+            self.idmap_lists = Some(lists.to_owned());
+            return;
+        }
         match effect(option) {
             Some(Effect::Attr(set, clear)) => self.attr.add(set, clear),
             Some(Effect::Superblock(flag)) => self.superblock.push(flag),

@@ -159,6 +159,12 @@ fn id_mapping(
     let uids = super::ids::lines(mount.uid_mappings().as_deref());
     let gids = super::ids::lines(mount.gid_mappings().as_deref());
     let missing = Err("id-mapped mounts must have both uid and gid mappings specified");
+    if let Some(lists) = &options.idmap_lists {
+        return match super::idmap_lists::parse(lists) {
+            Some((uids, gids)) => Ok(Some(IdMapping::Maps(uids, gids))),
+            None => missing,
+        };
+    }
     match (uids.is_empty(), gids.is_empty()) {
         (false, false) => Ok(Some(IdMapping::Maps(uids, gids))),
         (true, true) if options.idmap.is_none() => Ok(None),

@@ -300,13 +300,20 @@ impl Drop for Bundle<'_> {
 /// What `holds` says, and when it does not say yes in time.
 pub fn wait(what: &str, mut holds: impl FnMut() -> Result<bool, Stop>) -> Result<(), Stop> {
     let end = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(2);
     while !holds()? {
         if Instant::now() > end {
             return Err(format!("waited in vain for {what}").into());
         }
-        std::thread::sleep(Duration::from_millis(3));
+        rest(&mut pause);
     }
     Ok(())
+}
+
+/// Sleeps, and longer the next time: who looks too often takes the one CPU of a guest from what is waited for.
+fn rest(pause: &mut Duration) {
+    std::thread::sleep(*pause);
+    *pause = (*pause * 3 / 2).min(Duration::from_millis(50));
 }
 
 /// Runs a command to its end, its output in files of `dir` that are named after the command's verb.
@@ -323,6 +330,7 @@ pub fn finish(command: &mut Command, dir: &Path) -> Said {
         .spawn()
         .unwrap();
     let end = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_micros(500);
     let code = loop {
         match child.try_wait().unwrap() {
             Some(status) => break status.code(),
@@ -331,7 +339,7 @@ pub fn finish(command: &mut Command, dir: &Path) -> Said {
                 child.wait().unwrap();
                 break None;
             }
-            None => std::thread::sleep(Duration::from_micros(500)),
+            None => rest(&mut pause),
         }
     };
     let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();

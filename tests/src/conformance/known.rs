@@ -1,6 +1,6 @@
 //! Where runtimes differ from the specification, and why. A difference that is no more fails the run as one that is new does.
 
-use Where::Everywhere;
+use Where::{Everywhere, V2};
 
 use super::subject::{Place, Subject};
 
@@ -75,6 +75,7 @@ const fn sometimes(runtime: &'static str, place: Where, id: &'static str, reason
 pub const DIFFERENCES: &[Difference] = &[
     always("runc-rs", Everywhere, "runtime.delete.created", "as runc: delete ends a created container, and callers (containerd's shim) count on it"),
     always("runc-rs", Everywhere, "linux.seccomp.names", "as runc: a rule for no call is none, and engines that filter names by kernel write such rules"),
+    always("runc-rs", V2, "linux.unified.no-conversion", "as runc: realtime settings, which cgroup v2 has nothing for, are left out"),
     always("runc", Everywhere, "runtime.lifecycle.start-container-fails", "start does not wait for what becomes of the container's process"),
     always("runc", Everywhere, "runtime.lifecycle.poststart-fails", "1.1 calls poststart hooks at the end of create"),
     always("runc", Everywhere, "runtime.lifecycle.poststop-fails", "the hooks behind one that fails are not called"),
@@ -127,6 +128,7 @@ pub const DIFFERENCES: &[Difference] = &[
     always("runc", Everywhere, "linux.seccomp.names", "a rule for no call is none"),
     always("runc", Everywhere, "linux.seccomp.metadata-alone", "metadata for nobody is ignored"),
     always("runc", Everywhere, "features.mount-options", "1.1 hands defaults to tmpfs"),
+    always("runc", V2, "linux.unified.no-conversion", "realtime settings, which cgroup v2 has nothing for, are left out"),
     always("crun", Everywhere, "runtime.lifecycle.environment-error", "a relative cwd is taken as one from /"),
     always("crun", Everywhere, "runtime.errors.as-before", "a relative cwd is taken as one from /, so there is a container"),
     always("crun", Everywhere, "runtime.create.cannot-apply", "a relative cwd is taken as one from /"),

@@ -3,8 +3,8 @@
 //!
 //! - `bench-floor run ROOTFS PROGRAM`: runs it so and waits for it.
 //! - `bench-floor spawn`: does nothing: what it costs to start and end a static program.
-//! - `bench-floor rss PROGRAM [ARGUMENT...]`: runs a program and prints the peak of its resident memory in KiB. A small program has to do
-//!   this: the kernel counts what a process was before its `execve` too.
+//! - `bench-floor usage PROGRAM [ARGUMENT...]`: runs a program and prints the peak of its resident memory in KiB and its processor time in
+//!   microseconds. A small program has to do this: the kernel counts what a process was before its `execve` too.
 
 mod sys;
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             let rest: Result<Vec<_>, _> = arguments.map(|argument| CString::new(argument.into_vec())).collect();
             rest.map_err(io::Error::from).and_then(|rest| run(&rest))
         }
-        Some("rss") => rss(arguments),
+        Some("usage") => usage(arguments),
         _ => Ok(()),
     };
     match done {
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn rss(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> io::Result<()> {
+fn usage(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> io::Result<()> {
     let program = arguments.next().unwrap_or_default();
     let child = Command::new(program)
         .args(arguments)
@@ -49,7 +49,8 @@ fn rss(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> io::Result<()
         // What a container holds open is not to be waited for.
         .stderr(Stdio::null())
         .spawn()?;
-    println!("{}", sys::wait_for_peak(child.id().cast_signed())?);
+    let (peak, micros) = sys::wait_for_usage(child.id().cast_signed())?;
+    println!("{peak} {micros}");
     Ok(())
 }
 

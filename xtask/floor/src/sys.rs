@@ -42,8 +42,8 @@ pub(crate) fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Waits for a child; the peak of its resident memory, and of its own children's, in KiB.
-pub(crate) fn wait_for_peak(pid: i32) -> io::Result<i64> {
+/// Waits for a child; the peak of its resident memory in KiB, and its processor time in microseconds, both with its own children's.
+pub(crate) fn wait_for_usage(pid: i32) -> io::Result<(i64, i64)> {
     let mut status = 0;
     // SAFETY: `rusage` is plain data for which all zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -55,5 +55,6 @@ pub(crate) fn wait_for_peak(pid: i32) -> io::Result<i64> {
     if status != 0 {
         return Err(io::Error::other(format!("the program ended with status {status:#x}")));
     }
-    Ok(usage.ru_maxrss)
+    let micros = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+    Ok((usage.ru_maxrss, micros(usage.ru_utime) + micros(usage.ru_stime)))
 }

@@ -1,11 +1,11 @@
 //! Engines under the `docker` command: dockerd-rs and dockerd.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use super::containers;
+use super::daemon::Daemon;
 use super::measure::{Samples, time};
 use super::report::Report;
 use crate::Result;
@@ -15,7 +15,7 @@ use crate::command::output;
 pub(crate) struct Engine {
     pub(crate) name: String,
     pub(crate) directory: PathBuf,
-    daemon: Child,
+    daemon: Daemon,
 }
 
 impl Engine {
@@ -23,46 +23,33 @@ impl Engine {
     pub(crate) fn start(name: &str, program: &Path, base: &Path, archive: &Path) -> Result<Self> {
         let directory = base.join(name);
         fs::create_dir_all(&directory)?;
-        let log = File::create(directory.join("log"))?;
-        let mut daemon = Command::new(program);
-        daemon
-            .arg("--data-root")
-            .arg(directory.join("data"))
-            .arg("--exec-root")
-            .arg(directory.join("run"));
-        daemon.arg("--pidfile").arg(directory.join("pid"));
-        daemon
-            .arg("--host")
-            .arg(format!("unix://{}", directory.join("socket").display()));
-        daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let daemon = daemon.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
+        let mut command = Command::new(program);
+        for (flag, file) in [("--data-root", "data"), ("--exec-root", "run"), ("--pidfile", "pid")] {
+            command.arg(flag).arg(directory.join(file));
+        }
+        command.arg("--host").arg(host(&directory));
+        let version = || {
+            let mut docker = docker(&directory);
+            docker.arg("version");
+            docker
+        };
+        let daemon = Daemon::start(command, &directory.join("log"), version)?;
         let engine = Self {
             name: name.to_owned(),
             directory,
             daemon,
         };
-        let end = Instant::now() + Duration::from_secs(30);
-        while output(engine.docker().arg("version")).is_err() {
-            if Instant::now() > end {
-                return Err(format!("{name}: {}", fs::read_to_string(engine.directory.join("log"))?).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
         output(engine.docker().arg("load").arg("--input").arg(archive))?;
         Ok(engine)
     }
 
     /// The `docker` command, talking to this engine.
     pub(crate) fn docker(&self) -> Command {
-        let mut command = Command::new("docker");
-        command
-            .arg("--host")
-            .arg(format!("unix://{}", self.directory.join("socket").display()));
-        command
+        docker(&self.directory)
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.daemon.id()
+        self.daemon.pid()
     }
 }
 
@@ -74,9 +61,18 @@ impl Drop for Engine {
                 let _ = output(self.docker().args(["rm", "--force"]).args(ids));
             }
         }
-        let _ = Command::new("kill").arg(self.daemon.id().to_string()).status();
-        let _ = self.daemon.wait();
     }
+}
+
+/// The API's socket of an engine with this directory.
+fn host(directory: &Path) -> String {
+    format!("unix://{}", directory.join("socket").display())
+}
+
+fn docker(directory: &Path) -> Command {
+    let mut command = Command::new("docker");
+    command.arg("--host").arg(host(directory));
+    command
 }
 
 /// The engines to compare: ours, and Debian's dockerd where it is installed. One at a time has the bridge, so they are started in turn by the caller.

@@ -4,6 +4,7 @@
 //! the ratio. Peers that are not installed are left out, and the report says so.
 
 mod containers;
+mod daemon;
 mod engine;
 mod measure;
 mod memory;
@@ -61,9 +62,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.inner {
         if !options.no_build {
             build::build()?;
-        }
-        if options.wants("runtime") {
-            build::build_floor()?;
+            if options.wants("runtime") {
+                build::build_floor()?;
+            }
         }
         return enter(options);
     }

@@ -13,13 +13,15 @@ use crate::build::FLOOR;
 use crate::command::output;
 
 const OPERATIONS: [&str; 5] = ["run", "create", "start", "exec", "delete"];
-const PEAKS: [&str; 3] = ["run", "create", "exec"];
-/// Peaks hardly differ from round to round.
-const PEAK_ROUNDS: usize = 10;
+const USED_BY: [&str; 5] = ["run", "create", "start", "exec", "delete --force"];
+/// What is used differs less from round to round than what is waited.
+const USAGE_ROUNDS: usize = 30;
 
 /// Measures runc-rs, runc and crun on one bundle.
 pub(crate) fn measure(programs: &Path, rounds: usize, report: &mut Report) -> Result<()> {
     let directory = tempfile::tempdir()?;
+    // On a tmpfs, as `/run` is for all of them.
+    let states = tempfile::tempdir_in("/dev/shm")?;
     let bundle = bundle(directory.path())?;
     let ours = programs.join("runc-rs");
     let peers: Vec<(String, PathBuf)> = std::iter::once(("runc-rs".to_owned(), ours))
@@ -31,11 +33,16 @@ pub(crate) fn measure(programs: &Path, rounds: usize, report: &mut Report) -> Re
         )
         .collect();
     let floor = programs.join(FLOOR);
-    let (mut samples, mut peaks) = (Samples::default(), Samples::default());
+    let mut samples = Samples::default();
+    let mut usage = Usage {
+        meter: &floor,
+        peaks: Samples::default(),
+        times: Samples::default(),
+    };
     for number in 0..rounds {
-        measure_floor(&floor, &bundle, &mut samples)?;
+        measure_floor(&floor, &bundle, &mut samples, &mut usage)?;
         for (name, program) in &peers {
-            let state = directory.path().join(format!("state-{name}"));
+            let state = states.path().join(format!("state-{name}"));
             let round = Round {
                 name,
                 program,
@@ -44,39 +51,69 @@ pub(crate) fn measure(programs: &Path, rounds: usize, report: &mut Report) -> Re
                 number,
             };
             round.run(&mut samples)?;
-            if number < PEAK_ROUNDS {
-                round.peaks(&floor, &mut peaks)?;
+            if number < USAGE_ROUNDS {
+                round.usage(&mut usage)?;
             }
         }
     }
     let names: Vec<String> = peers.iter().map(|(name, _)| name.clone()).collect();
-    report.section("Runtime", &format!("The whole command of the program, on a bundle of busybox with `runc spec`'s configuration; {rounds} rounds."));
+    report.section("Runtime", &format!("The whole command of the program, on a bundle of busybox with `runc spec`'s configuration, the state on a tmpfs; {rounds} rounds."));
     report.table("ms", &OPERATIONS, &names, &samples);
     report.line("");
-    report.table("peak resident memory, KiB", &PEAKS, &names, &peaks);
+    report.table("processor time, ms", &USED_BY, &names, &usage.times);
     report.line("");
-    floor_line(&samples, report);
+    report.table("peak resident memory, KiB", &USED_BY, &names, &usage.peaks);
+    report.line("");
+    floor_line("takes", &samples, report);
+    floor_line("uses, of the processors,", &usage.times, report);
     for (name, program) in &peers {
         report.line(&format!("\n{name}: {}", version(program)));
     }
     Ok(())
 }
 
+/// What processes use, by operation and peer.
+struct Usage<'a> {
+    meter: &'a Path,
+    /// KiB.
+    peaks: Samples,
+    /// Milliseconds.
+    times: Samples,
+}
+
+impl Usage<'_> {
+    fn of(&mut self, operation: &str, peer: &str, command: &Command) -> Result<()> {
+        let mut measured = Command::new(self.meter);
+        measured
+            .arg("usage")
+            .arg(command.get_program())
+            .args(command.get_args());
+        let text = output(&mut measured)?;
+        let (peak, micros) = text.trim().split_once(' ').ok_or("the meter prints two numbers")?;
+        self.peaks.add_value(operation, peer, peak.parse()?);
+        self.times.add_value(operation, peer, micros.parse::<f64>()? / 1e3);
+        Ok(())
+    }
+}
+
 /// What the same namespaces, mounts, root and program cost without a runtime.
-fn measure_floor(floor: &Path, bundle: &Path, samples: &mut Samples) -> Result<()> {
-    let mut run = Command::new(floor);
+fn measure_floor(floor: &Path, bundle: &Path, samples: &mut Samples, usage: &mut Usage<'_>) -> Result<()> {
+    let (mut run, mut spawn) = (Command::new(floor), Command::new(floor));
     run.arg("run").arg(bundle.join("rootfs")).arg("/bin/true");
+    spawn.arg("spawn");
+    usage.of("run", FLOOR, &run)?;
+    usage.of("spawn", FLOOR, &spawn)?;
     samples.add("run", FLOOR, time(&mut run)?);
-    samples.add("spawn", FLOOR, time(Command::new(floor).arg("spawn"))?);
+    samples.add("spawn", FLOOR, time(&mut spawn)?);
     Ok(())
 }
 
-fn floor_line(samples: &Samples, report: &mut Report) {
+fn floor_line(verb: &str, samples: &Samples, report: &mut Report) {
     let median = |operation, peer| samples.median(operation, peer).unwrap_or_default();
     let (whole, spawn, ours) = (median("run", FLOOR), median("spawn", FLOOR), median("run", "runc-rs"));
     report.line(&format!(
-        "The floor (`xtask/floor`: the same clone3, mounts, pivot_root and exec in a static program, and nothing else) takes {whole:.2} ms as a whole \
-         command, of which {spawn:.2} ms are the start and end of a program that does nothing. `run` of runc-rs takes {:.2} times as long.",
+        "The floor (`xtask/floor`: the same clone3, mounts, pivot_root and exec in a static program, and nothing else) {verb} {whole:.2} ms as a whole \
+         command, of which {spawn:.2} ms are the start and end of a program that does nothing; `run` of runc-rs {:.2} times as much.\n",
         ours / whole
     ));
 }
@@ -143,26 +180,21 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// The most memory that the commands have resident, their children's included.
-    fn peaks(&self, floor: &Path, samples: &mut Samples) -> Result<()> {
-        let id = format!("bench-{}-{}-{}-m", std::process::id(), self.name, self.number);
+    /// What the commands use, their children included.
+    fn usage(&self, usage: &mut Usage<'_>) -> Result<()> {
+        let id = format!("bench-{}-{}-{}-u", std::process::id(), self.name, self.number);
         let bundle = |mut command: Command, name: &str| {
             command.arg("--bundle").arg(self.bundle.with_file_name(name)).arg(&id);
             command
         };
-        let peak = |command: Command| -> Result<f64> {
-            let mut measured = Command::new(floor);
-            measured.arg("rss").arg(command.get_program()).args(command.get_args());
-            Ok(output(&mut measured)?.trim().parse()?)
-        };
-        samples.add_value("run", self.name, peak(bundle(self.command("run"), "bundle"))?);
-        samples.add_value("create", self.name, peak(bundle(self.command("create"), "staying"))?);
-        time(self.command("start").arg(&id))?;
+        usage.of("run", self.name, &bundle(self.command("run"), "bundle"))?;
+        usage.of("create", self.name, &bundle(self.command("create"), "staying"))?;
+        let mut start = self.command("start");
+        usage.of("start", self.name, start.arg(&id))?;
         let mut exec = self.command("exec");
-        exec.args([&id, "/bin/true"]);
-        samples.add_value("exec", self.name, peak(exec)?);
-        time(self.command("delete").arg("--force").arg(&id))?;
-        Ok(())
+        usage.of("exec", self.name, exec.args([&id, "/bin/true"]))?;
+        let mut delete = self.command("delete");
+        usage.of("delete --force", self.name, delete.arg("--force").arg(&id))
     }
 
     fn command(&self, operation: &str) -> Command {

@@ -1,11 +1,11 @@
 //! Managers under `ctr`: importing and unpacking an image of 100 MB.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use super::containers;
+use super::daemon::Daemon;
 use super::measure::{Samples, time};
 use super::report::Report;
 use crate::Result;
@@ -77,7 +77,7 @@ fn image(directory: &Path) -> Result<PathBuf> {
 struct Manager {
     name: String,
     directory: PathBuf,
-    daemon: Child,
+    _daemon: Daemon,
 }
 
 impl Manager {
@@ -94,40 +94,29 @@ impl Manager {
                 directory.join("socket")
             ),
         )?;
-        let log = File::create(directory.join("log"))?;
-        let mut daemon = Command::new(program);
-        daemon
-            .arg("--config")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let daemon = daemon.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
-        let manager = Self {
+        let mut command = Command::new(program);
+        command.arg("--config").arg(config);
+        let version = || {
+            let mut ctr = ctr(&directory);
+            ctr.arg("version");
+            ctr
+        };
+        let daemon = Daemon::start(command, &directory.join("log"), version)?;
+        Ok(Self {
             name: name.to_owned(),
             directory,
-            daemon,
-        };
-        let end = Instant::now() + Duration::from_secs(30);
-        while output(manager.ctr().arg("version")).is_err() {
-            if Instant::now() > end {
-                return Err(format!("{name}: {}", fs::read_to_string(manager.directory.join("log"))?).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(manager)
+            _daemon: daemon,
+        })
     }
 
     fn ctr(&self) -> Command {
-        let mut command = Command::new("ctr");
-        command.arg("--address").arg(self.directory.join("socket"));
-        command
+        ctr(&self.directory)
     }
 }
 
-impl Drop for Manager {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.daemon.id().to_string()).status();
-        let _ = self.daemon.wait();
-    }
+/// `ctr`, talking to the manager with this directory.
+fn ctr(directory: &Path) -> Command {
+    let mut command = Command::new("ctr");
+    command.arg("--address").arg(directory.join("socket"));
+    command
 }

@@ -5,7 +5,8 @@ use crate::conformance::must::Must;
 use crate::must;
 
 const OTHER: &str = "of another platform than Linux";
-const LSM: &str = "needs a kernel with this security module at work: neither the test machine nor the guest has one";
+const APPARMOR: &str = "needs a kernel with AppArmor at work: neither the test machine nor the guest has one";
+const SELINUX: &str = "needs a policy in the kernel: tests/tests/runtime_with_selinux.rs brings one for runc-rs";
 
 /// The table.
 #[rustfmt::skip]
@@ -34,8 +35,8 @@ pub(super) const MUSTS: &[Must] = &[
     must!("config.rlimits.hard", "config.md#posix-process", "the hard limit is what is configured", process::rlimits),
     must!("config.rlimits.twice", "config.md#posix-process", "a limit that is configured twice is an error", process::invalid),
 
-    must!("config.process.apparmor", "config.md#linux-process", "apparmorProfile confines the program", not LSM),
-    must!("config.process.selinux", "config.md#linux-process", "selinuxLabel is the program's label", not LSM),
+    must!("config.process.apparmor", "config.md#linux-process", "apparmorProfile confines the program", not APPARMOR),
+    must!("config.process.selinux", "config.md#linux-process", "selinuxLabel is the program's label", not SELINUX),
     must!("config.capabilities.unknown", "config.md#linux-process", "a capability that can't be granted is a warning, not an error", process::unknown_capability),
     must!("config.capabilities.sets", "config.md#linux-process", "the five sets are as configured", process::capabilities),
     must!("config.process.no-new-privileges", "config.md#linux-process", "noNewPrivileges forbids to gain privileges", process::privileges),

@@ -3,6 +3,7 @@
 use crate::conformance::must::Must;
 use crate::must;
 
+/// What runc-rs writes is tested on a tree of files that stands in for resctrl (`runc-rs/src/intel_rdt.rs`).
 const RDT: &str = "needs a processor with Intel RDT: neither the test machine nor a guest has one";
 
 /// The table.
@@ -68,6 +69,6 @@ pub(super) const MUSTS: &[Must] = &[
     must!("linux.masked-paths.absolute", "config-linux.md#masked-paths", "a masked path that is not absolute is an error", paths::relative_masked),
     must!("linux.readonly-paths", "config-linux.md#readonly-paths", "read-only paths can be read, and not be written", paths::readonly),
     must!("linux.readonly-paths.absolute", "config-linux.md#readonly-paths", "a read-only path that is not absolute is an error", paths::relative_readonly),
-    must!("linux.mount-label", "config-linux.md#mount-label", "mountLabel is the SELinux context of the mounts", not "needs a kernel with SELinux at work: neither the test machine nor the guest has one"),
+    must!("linux.mount-label", "config-linux.md#mount-label", "mountLabel is the SELinux context of the mounts", not "needs a policy in the kernel: tests/tests/runtime_with_selinux.rs brings one for runc-rs"),
     must!("linux.personality", "config-linux.md#personality", "personality is the process's execution domain", paths::personality),
 ];
