@@ -36,7 +36,7 @@ fn config() -> serde_json::Value {
     })
 }
 
-/// What is done in the guest, with the names of programs and of the configuration in capitals.
+/// What is done in the guest, and seen there.
 const SCRIPT: &str = r#"
 set -eu
 dir=$(mktemp -d); cd $dir
