@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Result;
 use crate::command::run;
 
-/// A program or library, and the Debian package that brings it.
+/// A program, library or file (by its path), and the Debian package that brings it.
 const NEEDED: &[(&str, &str)] = &[
     ("containerd", "containerd"),
     ("ctr", "containerd"),
@@ -36,6 +36,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("linux.uml", "user-mode-linux"),
     ("systemctl", "systemd"),
     ("dbus-daemon", "dbus"),
+    ("/usr/lib/systemd/user/dbus.socket", "dbus-user-session"),
+    ("useradd", "passwd"),
     ("jq", "jq"),
     ("depmod", "kmod"),
     ("libseccomp.so.2", "libseccomp2"),
