@@ -9,6 +9,7 @@ use crate::Error;
 use crate::init::namespaces::{child_joins_pid_namespace, child_makes_pid_namespace};
 use crate::options::Io;
 use crate::plan::Plan;
+use crate::plan::ids::lines;
 use crate::plan::namespaces::name;
 use crate::spawn::PidNamespace;
 use crate::sys::mounts as sys;
@@ -70,6 +71,30 @@ pub(crate) fn check_io(terminal: bool, io: &Io) -> Result<(), Error> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Mappings beside a user namespace that is joined, as containerd gives them: they must be that namespace's own.
+pub(crate) fn check_joined_mappings(
+    spec: &oci_spec::runtime::Spec,
+    joins: &[(i32, OwnedFd)],
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    let uids = lines(linux.uid_mappings().as_deref());
+    let gids = lines(linux.gid_mappings().as_deref());
+    let joined = joins.iter().find(|(flag, _)| *flag == libc::CLONE_NEWUSER);
+    let (Some((_, namespace)), false) = (joined, uids.is_empty() && gids.is_empty()) else {
+        return Ok(());
+    };
+    if crate::spawn::mappings_of(namespace.as_fd())? == (uids, gids) {
+        warnings.push(
+            "config.json has both a userns path to join and a matching userns mapping specified -- you may only provide one"
+                .into(),
+        );
+        return Ok(());
+    }
+    let words = "user namespaces enabled, but both namespace path and non-matching mapping specified -- you may only provide one";
+    Err(Error::config("linux.uidMappings", words))
 }
 
 /// Namespaces that a kernel may lack, in runc's words.

@@ -13,7 +13,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::cgroup::Maker;
 use crate::channel::{Channel, Message};
-use crate::checks::{check_io, check_labels, check_root_propagation, check_rootfs, open_namespaces};
+use crate::checks::{
+    check_io, check_joined_mappings, check_labels, check_root_propagation, check_rootfs, open_namespaces,
+};
 use crate::hooks::{self, HookState};
 use crate::init::namespaces::child_makes_pid_namespace;
 use crate::init::{self, CgroupFiles, Context};
@@ -108,6 +110,7 @@ pub(crate) fn prepare(id: &str, options: &mut CreateOptions, notify: Option<&Pat
     let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let (host, cgroup, maker) = cgroup::locate(path, id, options.cgroup_manager, rootless)?;
     let (joins, pid_namespace) = open_namespaces(&plan)?;
+    check_joined_mappings(&spec, &joins, &mut warnings)?;
     Ok(Prepared {
         devices: netdevices::look_up(&plan.net_devices)?,
         intel_rdt: intel_rdt::locate(plan.intel_rdt.as_ref(), intel_rdt::find_root, id)?,

@@ -170,23 +170,54 @@ fn pid_of(forked: Fork) -> io::Result<i32> {
 
 /// A user namespace with these mappings, for a mount whose ids are mapped.
 pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
-    let failed = |error: io::Error| Error::system("user namespace of an id-mapped mount", error);
+    let enter = |_: BorrowedFd<'_>| sys::unshare(libc::CLONE_NEWUSER);
+    in_helper("user namespace of an id-mapped mount", None, enter, |pid| {
+        crate::idmap::write(pid, uids, gids)?;
+        let path = format!("/proc/{pid}/ns/user");
+        File::open(&path)
+            .map(OwnedFd::from)
+            .map_err(|error| Error::file("open", path, error))
+    })
+}
+
+/// The mappings of a user namespace, as lines of `uid_map` and `gid_map` with single spaces.
+pub(crate) fn mappings_of(namespace: BorrowedFd<'_>) -> Result<(String, String), Error> {
+    let enter = |fd: BorrowedFd<'_>| sys::setns(fd, libc::CLONE_NEWUSER);
+    in_helper("failed to cache mappings for userns", Some(namespace), enter, |pid| {
+        let read = |file: &str| {
+            let path = format!("/proc/{pid}/{file}");
+            let text = std::fs::read_to_string(&path).map_err(|error| Error::file("read", path, error))?;
+            let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n";
+            Ok(text.lines().map(line).collect())
+        };
+        Ok((read("uid_map")?, read("gid_map")?))
+    })
+}
+
+/// Has a short-lived process `enter` a namespace (with `fd`, which stays open there), and looks at it from outside while it is there.
+fn in_helper<T>(
+    what: &str,
+    fd: Option<BorrowedFd<'_>>,
+    enter: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
+    look: impl FnOnce(i32) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let failed = |error: io::Error| Error::system(what, error);
     let (parent, child) = Channel::pair().map_err(failed)?;
     let pid = fork_into(&PidNamespace::Own, None, |_| {
-        // Holds the namespace until the parent has it open and kills us, or is gone. So its end must not be open here too.
-        let _ = process::close_all_but(&[child.as_fd().as_raw_fd()])
-            .and_then(|()| sys::unshare(libc::CLONE_NEWUSER))
+        let mut keep = vec![child.as_fd().as_raw_fd()];
+        keep.extend(fd.map(|fd| fd.as_raw_fd()));
+        keep.sort_unstable();
+        // Stays there until the parent has looked and kills us, or is gone. So its end must not be open here too.
+        let _ = process::close_all_but(&keep)
+            .and_then(|()| enter(fd.unwrap_or(child.as_fd())))
             .and_then(|()| child.send(&Message::Ready))
             .and_then(|()| child.receive());
         process::exit_now(1)
     })?;
+    // Or the end of a helper that could not enter would not be heard.
+    drop(child);
     let result = match parent.receive() {
-        Ok(Some(Message::Ready)) => crate::idmap::write(pid, uids, gids).and_then(|()| {
-            let path = format!("/proc/{pid}/ns/user");
-            File::open(&path)
-                .map(OwnedFd::from)
-                .map_err(|error| Error::file("open", path, error))
-        }),
+        Ok(Some(Message::Ready)) => look(pid),
         _ => Err(failed(io::Error::from_raw_os_error(libc::EPERM))),
     };
     if let Some(pid) = rustix::process::Pid::from_raw(pid) {
@@ -195,4 +226,16 @@ pub(crate) fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
     }
     process::reap(pid);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_helper_that_cannot_enter_is_an_error_and_not_waited_for() {
+        let refuse = |_: BorrowedFd<'_>| Err(io::Error::from_raw_os_error(libc::EPERM));
+        let result = in_helper("x", None, refuse, |_| Ok(()));
+        assert_eq!(result.unwrap_err().to_string(), "x: operation not permitted");
+    }
 }

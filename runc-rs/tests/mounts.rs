@@ -175,6 +175,24 @@ fn mapped_ids_of_a_joined_user_namespace() {
     );
     bundle.push("/mounts", bind(&host, &["bind", "idmap"]));
     assert_eq!(bundle.run_script("stat -c '%u %g' /v").ok(), "0 0\n");
+    // Mappings beside the path, as containerd gives them.
+    for (first, fits) in [(300_000, true), (300_001, false)] {
+        let maps = json!([{"containerID": 0, "hostID": first, "size": 1000}]);
+        bundle
+            .set("/linux/uidMappings", maps.clone())
+            .set("/linux/gidMappings", maps);
+        let outcome = bundle.run();
+        let words = if fits {
+            "both a userns path to join and a matching"
+        } else {
+            "both namespace path and non-matching mapping"
+        };
+        assert!(
+            outcome.stderr.contains(words) && (outcome.code == 0) == fits,
+            "{}",
+            outcome.stderr
+        );
+    }
 }
 
 #[test]

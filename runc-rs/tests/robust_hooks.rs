@@ -79,10 +79,14 @@ fn a_hook_in_the_container_that_hangs_yields_to_delete_with_force() {
     bundle.call(&["delete", "--force", &bundle.id]).ok();
     assert_eq!(creator.wait().unwrap().code(), Some(1));
     clean(&bundle);
-    // After `create` it hangs in the container's own process.
-    let bundle = with_hook("startContainer", "exec sleep 1000");
+    // After `create` it hangs in the container's own process, and `start` waits for it.
+    let bundle = with_hook("startContainer", "touch /hook-runs; exec sleep 1000");
     bundle.create().ok();
-    bundle.start().ok();
+    let mut starter = spawn(&bundle, &["start", &bundle.id]);
+    wait_for(&bundle.rootfs().join("hook-runs"));
+    bundle.call(&["delete", "--force", &bundle.id]).ok();
+    // Whether the program had been executed by then is not to be told.
+    starter.wait().unwrap();
     clean(&bundle);
 }
 

@@ -45,6 +45,23 @@ pub enum Init {
     SystemdV1,
 }
 
+impl Init {
+    /// What the kernel is told of it.
+    pub(crate) fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Script => &[],
+            Self::Systemd => &["GUEST_SYSTEMD=v2", "systemd.unified_cgroup_hierarchy=1"],
+            Self::SystemdV1 => &[
+                "GUEST_SYSTEMD=v1",
+                "systemd.unified_cgroup_hierarchy=0",
+                "systemd.legacy_systemd_cgroup_controller=1",
+                // systemd 256.
+                "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+            ],
+        }
+    }
+}
+
 /// Boots a guest with `memory` MiB, runs `script` as root in `bash`, and powers off. The guest is killed after `limit`.
 ///
 /// # Panics
@@ -81,18 +98,7 @@ pub fn run_with(init: Init, script: &str, memory: u32, limit: Duration) -> Outco
     guest
         .arg(format!("GUEST_DIR={}", directory.path().display()))
         .arg(format!("GUEST_MODULES={modules}"));
-    match init {
-        Init::Script => {}
-        Init::Systemd => drop(guest.args(["GUEST_SYSTEMD=v2", "systemd.unified_cgroup_hierarchy=1"])),
-        Init::SystemdV1 => {
-            guest.args([
-                "GUEST_SYSTEMD=v1",
-                "systemd.unified_cgroup_hierarchy=0",
-                "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
-            ]);
-            guest.arg("systemd.legacy_systemd_cgroup_controller=1");
-        }
-    }
+    guest.args(init.arguments());
     // The guest's memory is a file in TMPDIR: on tmpfs, or it is written to disk.
     guest
         .env("TMPDIR", "/dev/shm")

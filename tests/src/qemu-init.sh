@@ -1,6 +1,6 @@
 #!/bin/sh
 # First process of the guest, from its initial file system. It reaches the host's root over 9p, read only, lays a tmpfs over it, mounts what a
-# machine with cgroup v2 has, runs $GUEST_DIR/script, tells the exit code, and powers off.
+# machine with cgroup v2 has, runs $GUEST_DIR/script (below systemd where $GUEST_SYSTEMD is set), tells the exit code, and powers off.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
 mount -t proc proc /proc
 mount -t devtmpfs devtmpfs /dev
@@ -35,7 +35,7 @@ stty -F /dev/ttyS1 raw -echo
 exec </dev/null >/dev/ttyS1 2>&1
 ip link set lo up
 hostname guest
-for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$controller >/sys/fs/cgroup/cgroup.subtree_control; done
+[ -n "$GUEST_SYSTEMD" ] || for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do echo +$controller >/sys/fs/cgroup/cgroup.subtree_control; done
 ulimit -n 1048576
 cd /tmp
 bash "$GUEST_DIR/script"
@@ -47,6 +47,8 @@ echo o >/proc/sysrq-trigger
 while :; do :; done
 INNER
 chmod +x $root/run/guest
+next=/run/guest
+[ -z "$GUEST_SYSTEMD" ] || . $root$GUEST_DIR/systemd
 cd $root
 mount -o move . /
-exec chroot . /run/guest
+exec chroot . $next

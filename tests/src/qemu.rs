@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::guest::Outcome;
+use crate::guest::{Init, Outcome};
 use crate::programs;
 
 /// Where the kernel's package is unpacked.
@@ -25,6 +25,14 @@ const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 /// # Panics
 /// When QEMU or the kernel is missing or can't be started.
 pub fn run(script: &str, memory: u32, limit: Duration) -> Outcome {
+    run_with(Init::Script, script, memory, limit)
+}
+
+/// As [`run`], with this process 1.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with(init: Init, script: &str, memory: u32, limit: Duration) -> Outcome {
     // Not below /tmp: the guest has a /tmp of its own in its overlay, and must find these files where they are here.
     let directory = tempfile::Builder::new()
         .prefix("qemu-")
@@ -32,6 +40,7 @@ pub fn run(script: &str, memory: u32, limit: Duration) -> Outcome {
         .expect("a directory in /var/tmp");
     let path = |name: &str| directory.path().join(name);
     fs::write(path("script"), script).expect("write the script");
+    fs::write(path("systemd"), include_str!("guest-systemd.sh")).expect("write systemd's set-up");
     let version = version();
     initial_file_system(&version, &path("initrd"), directory.path());
     let (log, output) = (path("log"), path("output"));
@@ -57,8 +66,9 @@ pub fn run(script: &str, memory: u32, limit: Duration) -> Outcome {
         .args(["-serial", &format!("file:{}", output.display())])
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 panic=-1 rdinit=/init nokaslr mitigations=off quiet GUEST_DIR={} GUEST_KERNEL={KERNEL}",
-            directory.path().display()
+            "console=ttyS0 panic=-1 rdinit=/init nokaslr mitigations=off quiet GUEST_DIR={} GUEST_KERNEL={KERNEL} {}",
+            directory.path().display(),
+            init.arguments().join(" ")
         ))
         .stdin(Stdio::null())
         .spawn()

@@ -36,9 +36,8 @@ fn config() -> serde_json::Value {
     })
 }
 
-#[test]
-fn limits_devices_exec_pause_update_and_delete() {
-    let script = r#"
+/// What is done in the guest, and seen there.
+const SCRIPT: &str = r#"
 set -eu
 dir=$(mktemp -d); cd $dir
 mkdir -p rootfs/bin rootfs/proc rootfs/sys rootfs/dev
@@ -115,7 +114,10 @@ grep -q 'systemd not running on this host, cannot use systemd cgroups manager' $
 check "state left" "$(ls $dir/state)" ""
 echo all checked
 "#;
-    let script = script
+
+#[test]
+fn limits_devices_exec_pause_update_and_delete() {
+    let script = SCRIPT
         .replace("CONFIG", &config().to_string())
         .replace("RUNTIME", ours("runc-rs").to_str().unwrap())
         .replace("BUSYBOX", peer("busybox").to_str().unwrap());

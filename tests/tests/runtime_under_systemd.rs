@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use engine_tests::guest::{self, Init};
 use engine_tests::programs::{ours, peer};
+use engine_tests::qemu;
 use serde_json::json;
 
 /// What the containers are: limits on every controller the guest has, a granted and a refused device, properties by annotation. The shares
@@ -39,7 +40,8 @@ fn config() -> serde_json::Value {
     })
 }
 
-fn run(init: Init, scripts: &[&str]) {
+/// One script of what all share and these.
+fn whole(scripts: &[&str]) -> String {
     let mut script = format!(
         "RUNTIME={} PEER={} BUSYBOX={}\n{}\ncat >$dir/config.json <<'END'\n{}\nEND\n",
         ours("runc-rs").display(),
@@ -49,8 +51,11 @@ fn run(init: Init, scripts: &[&str]) {
         config()
     );
     script.extend(scripts.iter().copied());
-    let outcome = guest::run_with(init, &script, 1024, Duration::from_secs(600));
-    outcome.assert_success();
+    script
+}
+
+fn run(init: Init, scripts: &[&str]) {
+    guest::run_with(init, &whole(scripts), 1024, Duration::from_secs(600)).assert_success();
 }
 
 #[test]
@@ -62,4 +67,11 @@ fn units_are_those_of_runc() {
 #[test]
 fn units_are_those_of_runc_on_v1() {
     run(Init::SystemdV1, &[include_str!("systemd/system.sh")]);
+}
+
+#[test]
+fn units_have_every_controller_of_a_stock_kernel() {
+    peer("criu");
+    let script = whole(&[include_str!("systemd/every.sh")]);
+    qemu::run_with(Init::Systemd, &script, 1536, Duration::from_secs(900)).assert_success();
 }

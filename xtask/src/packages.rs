@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Result;
 use crate::command::run;
 
-/// A program, and the Debian package that brings it.
+/// A program, library or file (by its path), and the Debian package that brings it.
 const NEEDED: &[(&str, &str)] = &[
     ("containerd", "containerd"),
     ("ctr", "containerd"),
@@ -36,8 +36,11 @@ const NEEDED: &[(&str, &str)] = &[
     ("linux.uml", "user-mode-linux"),
     ("systemctl", "systemd"),
     ("dbus-daemon", "dbus"),
+    ("/usr/lib/systemd/user/dbus.socket", "dbus-user-session"),
+    ("useradd", "passwd"),
     ("jq", "jq"),
     ("depmod", "kmod"),
+    ("libseccomp.so.2", "libseccomp2"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("cpio", "cpio"),
     ("criu", "criu"),
@@ -92,7 +95,15 @@ fn install(packages: &[&str]) -> Result<()> {
 
 fn is_installed(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
-    let system = ["/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let system = [
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+    ];
     path.split(':')
         .chain(system)
         .any(|directory| Path::new(directory).join(program).exists())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSyscall};
+use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall};
 
 use crate::error::{Error, Result};
 use crate::syscalls::{ARM_PRIVATE, Numbers, Table, X32_BIT, numbers};
@@ -256,7 +256,12 @@ impl Call {
     /// A rule without arguments wins over all with, and over later ones without: so does libseccomp. Rules with arguments are
     /// tried in order. Two tests of the same argument in one rule are alternatives, as runc reads them.
     fn add(&mut self, args: &[LinuxSeccompArg], answer: u32) {
-        if args.is_empty() {
+        // A test of no bits always holds: a rule of such tests alone is one without, for libseccomp too.
+        let tests_bits = |test: &&LinuxSeccompArg| {
+            test.op() != LinuxSeccompOperator::ScmpCmpMaskedEq
+                || (test.value(), test.value_two().unwrap_or(0)) != (0, 0)
+        };
+        if args.iter().filter(tests_bits).count() == 0 {
             self.always.get_or_insert(answer);
             return;
         }

@@ -26,7 +26,8 @@ pub(crate) fn prepare(plan: &Plan, at: &Path) -> Result<(), Fail> {
     let target = openat(CWD, at, flags, Mode::empty()).step(|| format!("open {}", at.display()))?;
     attach(&tree, &target).step(|| format!("mount of the root at {}", at.display()))?;
     let shown = CString::new(at.as_os_str().as_bytes()).step(|| "path of the root")?;
-    sys::set_propagation(&shown, libc::MS_PRIVATE | libc::MS_REC).step(|| "making the root private")?;
+    // Not private: where the root was a slave of a shared mount (systemd shares all), CRIU takes that over from this one.
+    sys::set_propagation(&shown, libc::MS_SLAVE | libc::MS_REC).step(|| "making the root a slave")?;
     make_mountpoints(plan, &tree)
 }
 

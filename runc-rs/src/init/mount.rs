@@ -204,10 +204,16 @@ fn change_attributes(tree: &OwnedFd, plan: &MountPlan) -> Result<(), Fail> {
 }
 
 fn remount(root: BorrowedFd<'_>, plan: &MountPlan) -> Result<OwnedFd, Fail> {
-    let mount = inroot::open(root, &plan.destination, OFlags::PATH).step(|| "open the destination")?;
     let options = &plan.options;
-    let of_filesystem = !options.data.is_empty() || !options.superblock.is_empty();
-    if of_filesystem && options.bind.is_none() {
+    let of_filesystem = (!options.data.is_empty() || !options.superblock.is_empty()) && options.bind.is_none();
+    let mount = if of_filesystem {
+        // A link of the image's would choose which filesystem gets the options: the host's, by way of a volume.
+        inroot::open_no_links(root, &plan.destination, OFlags::PATH)
+    } else {
+        inroot::open(root, &plan.destination, OFlags::PATH)
+    };
+    let mount = mount.step(|| "open the destination")?;
+    if of_filesystem {
         let context = fspick(
             &mount,
             c"",

@@ -302,3 +302,48 @@ fn a_shared_root_does_not_appear_on_the_host() {
     assert!(output.status.success(), "{text}");
     assert_eq!(text, "1\n", "more than the tmpfs itself");
 }
+
+#[test]
+fn a_link_does_not_choose_the_filesystem_that_is_reconfigured() {
+    // The options of a remount would go to a filesystem of the host's, by way of a volume and a link of the image's to it.
+    let mut bundle = Bundle::new();
+    let volume = bundle.dir.path().join("volume");
+    fs::create_dir(&volume).unwrap();
+    fs::create_dir(bundle.rootfs().join("place")).unwrap();
+    let options =
+        |options: &[&str]| json!({"destination": "/place", "type": "tmpfs", "source": "tmpfs", "options": options});
+    let bind = json!({"destination": "/volume", "type": "bind", "source": volume, "options": ["bind"]});
+    bundle.push("/mounts", bind);
+    bundle.push("/mounts", options(&["size=1m"]));
+    bundle.push("/mounts", options(&["remount", "size=2m"]));
+    bundle
+        .script("grep -o ' /place .*' /proc/self/mountinfo; grep -o ' /volume .*' /proc/self/mountinfo")
+        .write_config();
+    let script =
+        "mount -t tmpfs -o size=1m tmpfs volume && \"$@\"; grep -o 'volume .*size=[0-9]*k' /proc/self/mountinfo";
+    let run = || {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
+        shell
+            .arg(crate::common::program())
+            .arg("--root")
+            .arg(bundle.state_root())
+            .args(["run", &bundle.id]);
+        let output = shell.current_dir(bundle.dir.path()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let plain = run();
+    assert!(plain.contains("/place") && plain.contains("size=2048k"), "{plain}");
+    let place = bundle.rootfs().join("place");
+    fs::remove_dir(&place).unwrap();
+    symlink("volume", &place).unwrap();
+    // The mount on it is left out: only the remount looks the link up.
+    let mut config = bundle.config.clone();
+    config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|mount| mount["destination"] != "/place" || mount["options"][0] == "remount");
+    fs::write(bundle.dir.path().join("config.json"), config.to_string()).unwrap();
+    let linked = run();
+    assert!(linked.lines().last().unwrap().ends_with("size=1024k"), "{linked}");
+}

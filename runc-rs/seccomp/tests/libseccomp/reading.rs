@@ -27,7 +27,7 @@ pub(crate) fn answer(policy: &Policy, call: &Call, name: &str, table: Table) -> 
     // A rule without arguments wins; among those with, the first that holds.
     let chosen = rules
         .iter()
-        .find(|rule| rule.args.is_empty())
+        .find(|rule| rule.args.iter().all(|arg| (arg.op, arg.value, arg.second) == (6, 0, 0)))
         .or_else(|| rules.iter().find(|rule| holds(rule, call, table.is_64())));
     Some(chosen.map_or(default, |rule| rule.answer.word()))
 }
