@@ -15,7 +15,7 @@ impl Net {
         let net = Self(bundle.id.clone());
         let script = "set -e; ip netns add $0; ip -n $0 link set lo up; ip -n $0 link add one type veth peer name two; \
             ip -n $0 link set one address 02:00:00:00:00:77 mtu 1400 up; ip -n $0 address add 192.0.2.7/24 dev one; \
-            ip -n $0 address add 2001:db8::7/64 dev one nodad; ip -n $0 link set two up";
+            [ ! -e /proc/sys/net/ipv6 ] || ip -n $0 address add 2001:db8::7/64 dev one nodad; ip -n $0 link set two up";
         let status = Command::new("sh").args(["-c", script, &net.0]).status()?;
         if status.success() {
             return Ok(net);
@@ -70,10 +70,13 @@ pub fn moved(t: &mut Trial) -> Done {
     bundle.script("busybox ip address show dev eth7");
     let said = net.run(&bundle).ok()?;
     t.must("linux.net-devices.moved", said.contains("eth7"), &said);
+    // Kernels may be without IPv6.
+    let ipv6 = std::path::Path::new("/proc/sys/net/ipv6").exists();
+    let has_family = |part: &&&str| ipv6 || !part.contains("::");
     let kept = ["02:00:00:00:00:77", "mtu 1400", "192.0.2.7/24", "2001:db8::7/64"];
     t.must(
         "linux.net-devices.attributes",
-        kept.iter().all(|part| said.contains(part)),
+        kept.iter().filter(has_family).all(|part| said.contains(*part)),
         &said,
     );
     t.must(
