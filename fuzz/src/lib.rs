@@ -42,7 +42,8 @@ fn names(data: &[u8]) {
         let again = runtime_spec::Reference::parse(&reference.to_string());
         assert_eq!(again.as_ref(), Ok(&reference), "{first:?}");
         let familiar = runtime_spec::Reference::parse(&reference.familiar());
-        assert_eq!(familiar.as_ref(), Ok(&reference), "{first:?}");
+        // Not always the same one: `docker.io/a.b/c` is shown as `a.b/c`, by Docker too.
+        assert!(familiar.is_ok(), "{first:?}");
     }
     // Refused or not: no text is a panic.
     let _ = first.parse::<runtime_spec::Digest>();
