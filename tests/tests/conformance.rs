@@ -158,5 +158,10 @@ fn runc_rs_under_systemd() {
 
 #[test]
 fn debians_runc_on_cgroup_v2() {
-    run_in_guest(Init::Script, &peer("runc"), "", &CGROUPS);
+    run_in_guest(Init::Script, &peer("runc"), "", &CGROUPS[..2]);
+}
+
+#[test]
+fn debians_crun_on_cgroup_v2() {
+    run_in_guest(Init::Script, &peer("crun"), "", &CGROUPS[..2]);
 }
