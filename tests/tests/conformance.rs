@@ -160,8 +160,3 @@ fn runc_rs_under_systemd() {
 fn debians_runc_on_cgroup_v2() {
     run_in_guest(Init::Script, &peer("runc"), "", &CGROUPS);
 }
-
-#[test]
-fn debians_crun_on_cgroup_v2() {
-    run_in_guest(Init::Script, &peer("crun"), "", &CGROUPS);
-}

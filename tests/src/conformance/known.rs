@@ -129,6 +129,8 @@ pub const DIFFERENCES: &[Difference] = &[
     always("runc", Everywhere, "linux.seccomp.metadata-alone", "metadata for nobody is ignored"),
     always("runc", Everywhere, "features.mount-options", "1.1 hands defaults to tmpfs"),
     always("runc", V2, "linux.unified.no-conversion", "realtime settings, which cgroup v2 has nothing for, are left out"),
+    always("runc", V2, "linux.cgroup-ownership.missing-files", "1.1.5 leaves the cgroup root's, so that the container can't make one in it"),
+    always("runc", V2, "linux.memory.check-before-update", "came with runc 1.2"),
     always("crun", Everywhere, "runtime.lifecycle.environment-error", "a relative cwd is taken as one from /"),
     always("crun", Everywhere, "runtime.errors.as-before", "a relative cwd is taken as one from /, so there is a container"),
     always("crun", Everywhere, "runtime.create.cannot-apply", "a relative cwd is taken as one from /"),
