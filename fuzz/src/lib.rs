@@ -41,9 +41,8 @@ fn names(data: &[u8]) {
     if let Ok(reference) = runtime_spec::Reference::parse(first) {
         let again = runtime_spec::Reference::parse(&reference.to_string());
         assert_eq!(again.as_ref(), Ok(&reference), "{first:?}");
-        let familiar = runtime_spec::Reference::parse(&reference.familiar());
-        // Not always the same one: `docker.io/a.b/c` is shown as `a.b/c`, by Docker too.
-        assert!(familiar.is_ok(), "{first:?}");
+        // What users are shown need not be read the same, with Docker neither: `docker.io/a.b/c` is `a.b/c`, and 64 hexadecimal digits are an id.
+        let _ = runtime_spec::Reference::parse(&reference.familiar());
     }
     // Refused or not: no text is a panic.
     let _ = first.parse::<runtime_spec::Digest>();
