@@ -198,7 +198,7 @@ fn a_terminal() {
     let mut line: Vec<String> = vec![inner.get_program().to_string_lossy().into_owned()];
     line.extend(inner.get_args().map(|arg| arg.to_string_lossy().into_owned()));
     let line = format!(
-        "{} run --network none --cgroup-parent /{} -t --rm bb /bin/sh -c 'tty; exit 5'",
+        "{} run --network none --cgroup-parent /{} -t --rm bb /bin/sh -c 'tty; sleep 1; exit 5'",
         line.join(" "),
         podman.mark
     );
