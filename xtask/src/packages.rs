@@ -10,6 +10,7 @@ use crate::command::run;
 const NEEDED: &[(&str, &str)] = &[
     ("containerd", "containerd"),
     ("ctr", "containerd"),
+    ("dockerd", "docker.io"),
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
